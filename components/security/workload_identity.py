@@ -1,0 +1,88 @@
+"""WorkloadIdentity: a Kubernetes service account that may use just its buckets, on either cloud, without a key."""
+
+import re
+from typing import NotRequired, Optional, TypedDict
+
+import pulumi
+
+from components.security import aws, gcp
+
+_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+class BucketAccessArgs(TypedDict):
+    """What the workload may do with one bucket."""
+
+    bucket: pulumi.Input[str]
+    """Name of the bucket."""
+    write: NotRequired[bool]
+    """Also create, overwrite and delete objects; default false."""
+    prefix: NotRequired[str]
+    """Only objects whose name begins so, such as `models/`; default the whole bucket."""
+    key: NotRequired[pulumi.Input[str]]
+    """ARN of the KMS key that encrypts the bucket. Not needed on GCP, where Cloud Storage itself uses the key."""
+
+
+class WorkloadIdentityArgs(TypedDict):
+    """Arguments of WorkloadIdentity."""
+
+    cloud: str
+    """`aws` or `gcp`."""
+    region: str
+    """The cluster's region, such as `us-east-1`."""
+    cluster_name: pulumi.Input[str]
+    """The cluster's name in its cloud."""
+    workload_identity_pool: pulumi.Input[str]
+    """`<project>.svc.id.goog` on GCP, empty on AWS: GpuCluster's output of that name."""
+    namespace: str
+    """Kubernetes namespace of the service account."""
+    service_account: str
+    """Name of the service account; it needs no annotation on either cloud."""
+    buckets: NotRequired[list[BucketAccessArgs]]
+    """Buckets that the workload uses; default none."""
+    aws_policy_json: NotRequired[pulumi.Input[str]]
+    """On AWS: a policy document with whatever else the workload may do."""
+    gcp_project_roles: NotRequired[list[str]]
+    """On GCP: roles that the workload has on the whole project, such as `roles/monitoring.metricWriter`."""
+    tags: NotRequired[dict[str, str]]
+    """Tags of the role on AWS."""
+
+
+class WorkloadIdentity(pulumi.ComponentResource):
+    """Lets the pods of one service account act in the cloud, with the least that they need.
+
+    - AWS: an IAM role that only this service account of this cluster can assume, one inline policy for its buckets (and
+      one for `aws_policy_json`), and the EKS Pod Identity association that hands the role to the pods.
+    - GCP: no service account at all. The Kubernetes identity is itself the member of the buckets' IAM policies
+      (workload identity federation for GKE), with a condition where a prefix is given.
+
+    ValueError when the cloud is unknown, a name is not a Kubernetes name, or a prefix begins with a slash.
+    """
+
+    principal: pulumi.Output[str]
+    """The role's ARN, or the `principal://` member, for policies that other components write."""
+
+    def __init__(self, name: str, args: WorkloadIdentityArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
+        _check(name, args)
+        super().__init__("aicloud:index:WorkloadIdentity", name, {**args}, opts)
+        build = {"aws": aws.bind, "gcp": gcp.bind}[args["cloud"]]
+        self.principal = pulumi.Output.from_input(build(self, name, args))
+        self.register_outputs({"principal": self.principal})
+
+
+def _check(name: str, args: WorkloadIdentityArgs) -> None:
+    where = f"WorkloadIdentity {name!r}"
+    if args["cloud"] not in ("aws", "gcp"):
+        raise ValueError(f"{where}: cloud is {args['cloud']!r}; accepted are 'aws' and 'gcp'")
+    for field in ("namespace", "service_account"):
+        value = args[field]  # type: ignore[literal-required]
+        if not _DNS_NAME.fullmatch(value):
+            raise ValueError(
+                f"{where}: {field} is {value!r}; a Kubernetes name has lower-case letters, digits and dashes"
+            )
+    for index, access in enumerate(args.get("buckets") or []):
+        prefix = access.get("prefix") or ""
+        if prefix.startswith("/") or '"' in prefix or "*" in prefix:
+            raise ValueError(
+                f"{where}: buckets[{index}].prefix is {prefix!r}; a prefix has no leading slash, quote or asterisk"
+            )
