@@ -265,7 +265,9 @@ class Plan:
         try:
             document = json.loads(text)
         except json.JSONDecodeError as error:
-            raise PlanError(f"not JSON (line {error.lineno}, column {error.colno}: {error.msg}); is it cut off?") from None
+            raise PlanError(
+                f"not JSON (line {error.lineno}, column {error.colno}: {error.msg}); is it cut off?"
+            ) from None
         if not isinstance(document, dict):
             raise PlanError(f"expected a JSON object, found {type(document).__name__}")
         if "deployment" in document:

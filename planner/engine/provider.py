@@ -1,0 +1,104 @@
+"""What the engine asks of a cloud, and the simulated cloud that answers it.
+
+The interface is the part of Pulumi's ResourceProvider protocol that a preview needs (check, create, read, invoke), over
+plain values, so that the same provider can also be served as a plugin process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from planner.engine import invokes, outputs, schema, values
+from planner.engine.check import Problem, check_inputs
+from planner.engine.kubernetes import CustomResourceDefinitions, check_core
+from planner.plan import UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What a create answers. In a preview the id is empty and unknown outputs are left out or UNKNOWN."""
+
+    id: str
+    outputs: Mapping[str, Any]
+
+
+class Provider(Protocol):
+    """A cloud, as the engine sees it. Inputs are wire values: secrets and unknowns keep their envelopes."""
+
+    def check(self, type: str, inputs: dict[str, Any]) -> list[Problem]:
+        """What is wrong with a resource's inputs; empty when nothing is."""
+
+    def create(
+        self, type: str, name: str, urn: str, inputs: dict[str, Any], region: str | None, *, preview: bool
+    ) -> Created:
+        """Make it; in a preview only say what would be known."""
+
+    def read(
+        self, type: str, name: str, urn: str, id: str, inputs: dict[str, Any], region: str | None, *, preview: bool
+    ) -> Created:
+        """Look up what exists already."""
+
+    def invoke(self, token: str, args: dict[str, Any], region: str | None, config: Mapping[str, Any]) -> invokes.Answer:
+        """Answer a function of the provider. invokes.NoAnswer where it cannot."""
+
+
+@dataclass
+class SimulatedProvider:
+    """Every installed SDK's provider at once: schemas by introspection, outputs and answers by rule."""
+
+    answers: invokes.Answers = field(default_factory=invokes.Answers)
+    crds: CustomResourceDefinitions | None = None
+    kubernetes_version: str = "1.34"
+
+    def check(self, type: str, inputs: dict[str, Any]) -> list[Problem]:
+        try:
+            problems = check_inputs(type, inputs)
+        except schema.UnknownType as unknown:
+            return [Problem("", str(unknown), "error")]
+        if type.startswith("kubernetes:") and "apiVersion" in inputs:
+            problems += check_core(type, inputs, self.kubernetes_version)
+            if self.crds is not None:
+                problems += self.crds.check(str(inputs["apiVersion"]), str(inputs.get("kind", "")), inputs)
+        return problems
+
+    def create(
+        self, type: str, name: str, urn: str, inputs: dict[str, Any], region: str | None, *, preview: bool
+    ) -> Created:
+        if preview:
+            return Created("", inputs)
+        id, known = outputs.synthesize(type, name, urn, values.plain(inputs), region)
+        return Created(id, self._with_secrets(type, inputs, known))
+
+    def read(
+        self, type: str, name: str, urn: str, id: str, inputs: dict[str, Any], region: str | None, *, preview: bool
+    ) -> Created:
+        if preview:
+            return Created(id, inputs)
+        _, known = outputs.synthesize(type, name, urn, values.plain(inputs), region)
+        return Created(id, self._with_secrets(type, inputs, known))
+
+    def invoke(self, token: str, args: dict[str, Any], region: str | None, config: Mapping[str, Any]) -> invokes.Answer:
+        return self.answers.answer(token, args, region, dict(config))
+
+    @staticmethod
+    def _with_secrets(type: str, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+        """A secret input stays secret when it is echoed; so do the outputs that the SDK declares as secret."""
+        try:
+            declared = schema.resource_schema(type).secret_outputs
+        except schema.UnknownType:
+            declared = ()
+        return {
+            key: values.secret(value) if key in declared or values.is_secret(inputs.get(key)) else value
+            for key, value in known.items()
+        }
+
+
+def with_unknown_outputs(type: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """A preview's outputs as Pulumi records them: everything that the resource has and that is not known, UNKNOWN."""
+    try:
+        names = schema.resource_schema(type).outputs
+    except schema.UnknownType:
+        return dict(known)
+    return {**dict.fromkeys(names, UNKNOWN), **known}

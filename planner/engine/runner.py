@@ -1,0 +1,218 @@
+"""Runs an unmodified Pulumi program against the simulated engine, inside this process, on one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import importlib
+import io
+import logging
+import os
+import runpy
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pulumi
+import pulumi.runtime
+from pulumi.runtime import settings as runtime_settings
+
+from planner.engine import sdk
+from planner.engine.diagnostics import Diagnostics
+from planner.engine.monitor import Engine
+
+Program = Path | Callable[[], Any]
+
+
+class InlineExecutor(futures.ThreadPoolExecutor):
+    """Runs a call at once on the caller's thread: no hand-over between threads, and the same order in every run.
+
+    asyncio accepts only a ThreadPoolExecutor as its default executor.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        future: futures.Future[Any] = futures.Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  it belongs to whoever awaits the future
+            future.set_exception(error)
+        return future
+
+
+def run(engine: Engine, program: Program) -> None:
+    """Run a program (its directory, its file, or a function) to its end.
+
+    An error of the program becomes a diagnostic with the line of the program that raised it; what the program prints
+    becomes an info diagnostic. Modules that it imported from its own project are forgotten afterwards, so that the next
+    run sees its files afresh.
+    """
+    contextvars.copy_context().run(_run, engine, program)
+
+
+def _run(engine: Engine, program: Program) -> None:
+    target = engine.target
+    runtime_settings.ROOT.set(None)
+    pulumi.runtime.set_all_config(dict(target.config), list(target.secret_keys))
+    monitor = sdk.PositionedMonitor(engine)
+    pulumi.runtime.configure(
+        pulumi.runtime.Settings(
+            project=target.project,
+            stack=target.stack,
+            monitor=monitor,  # type: ignore[arg-type]
+            engine=engine,  # type: ignore[arg-type]
+            parallel=1,
+            dry_run=engine.preview,
+            organization=target.organization,
+            root_directory=str(target.root or Path.cwd()),
+        )
+    )
+    printed = io.StringIO()
+    with (
+        sdk.patched(),
+        _without_garbage_collection(),
+        contextlib.redirect_stdout(printed),
+        _in_project(target.root, program),
+        _event_loop() as loop,
+    ):
+        try:
+            loop.run_until_complete(pulumi.runtime.run_in_stack(_entry(program)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a program raises is its result
+            report_error(error, engine.diagnostics, target.root)
+    for line in printed.getvalue().splitlines():
+        engine.diagnostics.add("info", line)
+
+
+def _entry(program: Program) -> Callable[[], Any]:
+    if not isinstance(program, Path):
+        return program
+
+    def execute() -> None:
+        runpy.run_path(str(program), run_name="__main__")
+
+    return execute
+
+
+def report_error(error: BaseException, diagnostics: Diagnostics, root: Path | None) -> None:
+    """Say what a program raised, and at which of its own lines."""
+    if isinstance(error, SystemExit) and not error.code:
+        return
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_the_programs(frame.filename, root)]
+    place = f"{_relative(frames[-1].filename, root)}:{frames[-1].lineno}" if frames else ""
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f"{_relative(error.filename, root)}:{error.lineno}"
+    name = type(error).__name__
+    message = f"the program exited with {error.code!r}" if isinstance(error, SystemExit) else f"{name}: {error}"
+    # Our own and Pulumi's exceptions speak for themselves; any other is told with the way it came.
+    if len(frames) > 1:
+        way = " <- ".join(f"{_relative(f.filename, root)}:{f.lineno}" for f in reversed(frames[:-1]))
+        message += f"\n  called from {way}"
+    diagnostics.add("error", message, place=place)
+
+
+def _is_the_programs(filename: str, root: Path | None) -> bool:
+    outside = "/site-packages/" in filename or filename.startswith(sdk._NOT_THE_PROGRAM)
+    return not outside and (root is None or filename.startswith(f"{root}/"))
+
+
+def _relative(filename: str, root: Path | None) -> str:
+    return filename[len(str(root)) + 1 :] if root is not None and filename.startswith(f"{root}/") else filename
+
+
+@contextlib.contextmanager
+def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A fresh loop; whatever still runs on it at the end is cancelled, and nothing is logged about it."""
+    logger = logging.getLogger("asyncio")
+    level, before = logger.level, _current_event_loop()
+    logger.setLevel(logging.CRITICAL)
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(InlineExecutor())
+    asyncio.set_event_loop(loop)
+    try:
+        yield loop
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        asyncio.set_event_loop(before)
+        logger.setLevel(level)
+
+
+def _current_event_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        loop = asyncio.get_event_loop_policy().get_event_loop()
+    except RuntimeError:
+        return None
+    return None if loop.is_closed() else loop
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Collecting cycles among objects that all live until the end was 60 % of the time of a large preview."""
+    enabled = gc.isenabled()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _in_project(root: Path | None, program: Program) -> Iterator[None]:
+    """The program's own working directory, arguments and modules, as the CLI's language host sets them."""
+    if root is None or not isinstance(program, Path):
+        yield
+        return
+    directory = program if program.is_dir() else program.parent
+    before, arguments, path = Path.cwd(), sys.argv, list(sys.path)
+    hidden = _hide_modules({root, directory})
+    loaded = set(sys.modules)
+    os.chdir(directory)
+    sys.argv = [str(program)]
+    sys.path[:0] = [str(directory), *([str(root)] if root != directory else [])]
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        sys.argv, sys.path[:] = arguments, path
+        for name in set(sys.modules) - loaded:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{root}/") and not _is_installed(
+                sys.modules[name]
+            ):
+                del sys.modules[name]
+        sys.modules.update(hidden)
+
+
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def _is_installed(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is None or file.startswith(_INSTALLED) or "/site-packages/" in file
+
+
+def _hide_modules(directories: set[Path]) -> dict[str, ModuleType]:
+    """Take modules out of `sys.modules` that the project has under the same name, so that its own are imported."""
+    names = {path.stem for directory in directories for path in directory.iterdir()} - {"planner", "__main__"}
+    hidden = {
+        name: module
+        for name, module in sys.modules.items()
+        if name.split(".", 1)[0] in names and not _is_installed(module)
+    }
+    for name in hidden:
+        del sys.modules[name]
+    return hidden
