@@ -1,0 +1,1 @@
+"""What runs in the containers; it imports nothing from Pulumi."""

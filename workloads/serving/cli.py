@@ -1,0 +1,102 @@
+"""The command line of the serving workload; deployments and their contract test both read it from `parser()`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from workloads.serving import manifest, ready
+from workloads.serving.errors import ArgumentError, ServingError
+from workloads.serving.manifest import ModelVersion
+from workloads.serving.progress import gib
+
+EXIT_CODES = """exit codes: 0 done; 1 not ready; 2 wrong arguments; 3 not in the repository;
+4 not what its manifest says; 5 local disk full or not writable; 6 object store unreachable or access denied"""
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser("python -m workloads.serving", description=__doc__, epilog=EXIT_CODES)
+    commands = root.add_subparsers(dest="command", required=True)
+
+    fetch = commands.add_parser("fetch", help="copy model versions to local disk and verify them", epilog=EXIT_CODES)
+    fetch.add_argument("--source", required=True, metavar="URL", help="the repository: file://, s3://, gs:// or az://")
+    fetch.add_argument("--destination", required=True, type=Path, metavar="DIR")
+    _add_models(fetch)
+    fetch.add_argument("--connections", type=_count, default=16, help="parts read at once (default %(default)s)")
+    fetch.add_argument("--part-mib", type=_count, default=16, help="size of a part in MiB (default %(default)s)")
+
+    probe = commands.add_parser("ready", help="ask Triton whether models are ready", epilog=EXIT_CODES)
+    probe.add_argument("--url", default="http://127.0.0.1:8000", help="Triton's HTTP endpoint (default %(default)s)")
+    probe.add_argument("--timeout-s", type=float, default=3.0, help="for all models together (default %(default)s)")
+    _add_models(probe)
+
+    describe = commands.add_parser("manifest", help="write the manifest of a local model version", epilog=EXIT_CODES)
+    describe.add_argument("directory", type=Path, help="a Triton model directory with one version in it")
+    describe.add_argument("--model", required=True, type=_model, metavar="NAME:VERSION")
+    return root
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        return {"fetch": _fetch, "ready": _ready, "manifest": _manifest}[options.command](options)
+    except ServingError as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    # Here and not above, for the sake of `ready`, which a kubelet runs every few seconds.
+    from workloads.serving.fetch import fetch
+
+    started = time.monotonic()
+    read = fetch(
+        options.source,
+        options.destination,
+        options.model,
+        connections=options.connections,
+        part_bytes=options.part_mib * 2**20,
+    )
+    names = ", ".join(map(str, sorted(set(options.model))))
+    print(f"{names}: verified in {options.destination}; read {gib(read)} in {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def _ready(options: argparse.Namespace) -> int:
+    reasons = ready.not_ready(options.url, options.model, options.timeout_s)
+    for model, reason in reasons.items():
+        print(f"{model}: not ready: {reason}", file=sys.stderr)
+    return 1 if reasons else 0
+
+
+def _manifest(options: argparse.Namespace) -> int:
+    written = manifest.write_manifest(options.directory, options.model)
+    print(f"{options.directory / manifest.NAME}: {len(written.files)} files, {gib(written.bytes)}")
+    return 0
+
+
+def _add_models(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--model",
+        required=True,
+        action="append",
+        type=_model,
+        metavar="NAME:VERSION",
+        help="may be given several times",
+    )
+
+
+def _model(text: str) -> ModelVersion:
+    try:
+        return ModelVersion.parse(text)
+    except ArgumentError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
