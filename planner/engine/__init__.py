@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from planner.engine import isolated, runner
-from planner.engine.invokes import Answers, Recorded
+from planner.engine.invokes import Answers, Recorded, read_recorded
 from planner.engine.kubernetes import CustomResourceDefinitions
-from planner.engine.monitor import Engine, Target
+from planner.engine.monitor import STACK_REFERENCE, Engine, Target
 from planner.engine.project import Project
 from planner.engine.provider import SimulatedProvider
 from planner.engine.transforms import GrpcCaller, call_in_process
@@ -43,14 +43,14 @@ def preview(
     process for at most `time_limit` seconds, `strict` refuses placeholders, `crds` is a directory of custom resource
     definitions to check against.
     """
-    recorded = Recorded.read(project.recorded_answers)
+    recorded = read_recorded(project.recorded_answers)
     target = Target(
         project=project.name,
         stack=project.stack,
         root=project.root,
         config=project.config,
         secret_keys=project.secret_keys,
-        stack_references=recorded.stack_references,
+        stack_references=_stack_references(recorded),
         strict=strict,
     )
     engine = Engine(
@@ -74,20 +74,20 @@ def preview_program(
     root: Path | None = None,
     config: Mapping[str, str] | None = None,
     secret_keys: tuple[str, ...] = (),
-    recorded: Recorded | None = None,
+    recorded: Iterable[Recorded] = (),
     simulate_up: bool = False,
     strict: bool = False,
     crds: Path | None = None,
 ) -> Plan:
     """Preview a function that declares resources, as an Automation API inline program does."""
-    recorded = recorded or Recorded()
+    recorded = list(recorded)
     target = Target(
         project=project,
         stack=stack,
         root=root,
         config=config or {},
         secret_keys=secret_keys,
-        stack_references=recorded.stack_references,
+        stack_references=_stack_references(recorded),
         strict=strict,
     )
     provider = _provider(target.config, recorded, strict=strict, crds=crds)
@@ -96,7 +96,14 @@ def preview_program(
     return engine.plan()
 
 
-def _provider(config: Mapping[str, str], recorded: Recorded, *, strict: bool, crds: Path | None) -> SimulatedProvider:
+def _stack_references(recorded: Iterable[Recorded]) -> dict[str, Mapping[str, Any]]:
+    """The outputs of other stacks are recorded like answers: the reference's name in, the stack's outputs out."""
+    return {str(one.args.get("name")): one.result for one in recorded if one.token == STACK_REFERENCE}
+
+
+def _provider(
+    config: Mapping[str, str], recorded: Iterable[Recorded], *, strict: bool, crds: Path | None
+) -> SimulatedProvider:
     answers = Answers(recorded, gcp_project=config.get("gcp:project", "sim-project"), strict=strict)
     definitions = CustomResourceDefinitions.from_directory(crds) if crds else None
     return SimulatedProvider(answers, definitions)

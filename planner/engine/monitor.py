@@ -32,7 +32,7 @@ from planner.engine.diagnostics import Diagnostics
 from planner.engine.invokes import NoAnswer
 from planner.engine.provider import Provider, SimulatedProvider
 from planner.engine.state import State, recorded_options, source_position
-from planner.plan import UNKNOWN, Plan
+from planner.plan import SECRET, UNKNOWN, Plan
 
 _UNSUPPORTED = ("OUTPUT_VALUES", "BYTE_STRING", "STATE_MIGRATIONS", "INVOKE_PARENT", "INVOKE_DEPENDS_ON")
 _FEATURES = [n for name, n in resource_pb2.ResourceMonitorFeature.items() if not name.endswith(_UNSUPPORTED)]
@@ -54,7 +54,7 @@ class Target:
     config: Mapping[str, str] = field(default_factory=dict)
     secret_keys: tuple[str, ...] = ()
     stack_references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Recorded outputs of other stacks, by their name `organization/project/stack`."""
+    """Recorded outputs of other stacks, by the name under which the program refers to them; secrets are `[secret]`."""
     strict: bool = False
     """Refuse invented answers (placeholders, unknown stack references) instead of warning about them."""
 
@@ -303,12 +303,13 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             except NoAnswer as error:
                 raise EngineError(f"{place}: {error}" if place else str(error)) from None
             if answer.origin == "placeholder":
-                self.diagnostics.add(
-                    "warning",
-                    f"{request.tok} is answered with a placeholder; record the real answer with `aicloud record`",
-                    place=place,
-                )
-            return resource_pb2.ResourceInvokeResponse(**{"return": values.encode(answer.value)})
+                message = f"{request.tok} is answered with a placeholder; record the real answer with `aicloud record`"
+                self.diagnostics.add("warning", message + (f" ({answer.note})" if answer.note else ""), place=place)
+            elif answer.note:
+                self.diagnostics.add("info", f"{request.tok}: {answer.note}", place=place)
+            value = {key: values.secret(v) if key in answer.secrets else v for key, v in answer.value.items()}
+            self.diagnostics.hide(values.secret_texts(value))
+            return resource_pb2.ResourceInvokeResponse(**{"return": values.encode(value)})
 
     def Call(self, request, context=None):  # noqa: ARG002
         # A method of a resource runs in the cloud's provider: in a preview, nobody can know its answer.
@@ -373,9 +374,8 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
                 "error" if self.target.strict else "warning", message, urn=state.urn, place=_place(state)
             )
             return {"name": name} if self.preview else {"name": name, "outputs": {}, "secretOutputNames": []}
-        secret_names = sorted(key for key, value in recorded.items() if isinstance(value, dict) and "secret" in value)
-        outputs = {k: values.secret(v["secret"]) if k in secret_names else v for k, v in recorded.items()}
-        self.diagnostics.hide(values.secret_texts(outputs))
+        secret_names = sorted(key for key, value in recorded.items() if value == SECRET)
+        outputs = {key: values.secret(value) if key in secret_names else value for key, value in recorded.items()}
         return {"name": name, "outputs": outputs, "secretOutputNames": secret_names}
 
     # ---- helpers
