@@ -1,0 +1,69 @@
+"""The Helm charts that clusters run, pinned, and the one way in which they are installed.
+
+Versions as found on 2026-11-22, in each chart's Chart.yaml or release tag: aws/karpenter-provider-aws v1.14.1 (its
+compatibility matrix: Kubernetes 1.30 to 1.36), kubernetes-sigs/kueue v0.19.2, aws/eks-charts,
+prometheus-community/helm-charts, NVIDIA/gpu-operator v26.7.0, aws-neuron/neuron-helm-charts 1.10.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+TIMEOUT_SECONDS = 900
+"""The first nodes pull every image of an operator through one NAT gateway; Helm's five minutes are too short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart and its exact version. `repository` is empty for OCI charts, whose `chart` is the whole address."""
+
+    chart: str
+    version: str
+    repository: str = ""
+
+
+EKS_CHARTS = "https://aws.github.io/eks-charts"
+PROMETHEUS_CHARTS = "https://prometheus-community.github.io/helm-charts"
+
+KARPENTER_CRDS = Chart("oci://public.ecr.aws/karpenter/karpenter-crd", "1.14.1")
+KARPENTER = Chart("oci://public.ecr.aws/karpenter/karpenter", "1.14.1")
+LOAD_BALANCER_CONTROLLER = Chart("aws-load-balancer-controller", "3.5.0", EKS_CHARTS)
+EFA_DEVICE_PLUGIN = Chart("aws-efa-k8s-device-plugin", "v0.5.30", EKS_CHARTS)
+NEURON = Chart("oci://public.ecr.aws/neuron/neuron-helm-chart", "1.10.0")
+GPU_OPERATOR = Chart("gpu-operator", "v26.7.0", "https://helm.ngc.nvidia.com/nvidia")
+KUEUE = Chart("oci://registry.k8s.io/kueue/charts/kueue", "0.19.2")
+PROMETHEUS_STACK = Chart("kube-prometheus-stack", "88.5.3", PROMETHEUS_CHARTS)
+PROMETHEUS_ADAPTER = Chart("prometheus-adapter", "5.3.0", PROMETHEUS_CHARTS)
+
+
+def release(
+    name: str,
+    chart: Chart,
+    values: Mapping[str, Any],
+    parent: pulumi.Resource,
+    *,
+    namespace: pulumi.Input[str],
+    after: Sequence[pulumi.Resource] = (),
+    skip_crds: bool = False,
+) -> k8s.helm.v3.Release:
+    """Install a pinned chart: all of it or nothing, in a namespace that exists, and ready before others go on."""
+    return k8s.helm.v3.Release(
+        name,
+        name=chart.chart.rsplit("/", 1)[-1],
+        chart=chart.chart,
+        version=chart.version,
+        repository_opts={"repo": chart.repository} if chart.repository else None,
+        namespace=namespace,
+        values=dict(values),
+        skip_crds=skip_crds,
+        atomic=True,
+        cleanup_on_fail=True,
+        timeout=TIMEOUT_SECONDS,
+        max_history=5,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=list(after)),
+    )
