@@ -74,7 +74,7 @@ def _ready(options: argparse.Namespace) -> int:
 
 def _manifest(options: argparse.Namespace) -> int:
     written = manifest.write_manifest(options.directory, options.model)
-    print(f"{options.directory / manifest.NAME}: {len(written.files)} files, {gib(written.bytes)}")
+    print(f"{options.directory / manifest.NAME}: {len(written.files)} files, {gib(written.total_bytes)}")
     return 0
 
 

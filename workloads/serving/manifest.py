@@ -78,7 +78,7 @@ class Manifest:
     files: tuple[File, ...]
 
     @property
-    def bytes(self) -> int:
+    def total_bytes(self) -> int:
         return sum(file.bytes for file in self.files)
 
     def to_json(self) -> str:

@@ -1,0 +1,5 @@
+"""Inference: models served by Triton on a cluster, and how such a deployment starts, scales and is closed off."""
+
+from components.inference.triton_inference import ModelArgs, TritonInference, TritonInferenceArgs
+
+__all__ = ["ModelArgs", "TritonInference", "TritonInferenceArgs"]

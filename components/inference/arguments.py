@@ -1,0 +1,131 @@
+"""What TritonInference accepts: wrong arguments are refused where they are given, not by a pod that never starts."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from components.accelerators import accelerator, best_machine
+from components.inference.clouds import CLOUDS
+from components.inference.pod import Model
+
+if TYPE_CHECKING:
+    from components.inference.triton_inference import TritonInferenceArgs
+
+DEFAULT_PREFIX = "models"
+DEFAULT_MONITORING = "monitoring"
+
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PREFIX = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+
+
+def checked_models(name: str, args: TritonInferenceArgs) -> list[Model]:
+    """The models, once every argument is found good. ValueError names the component, the argument and its value."""
+    where = f"TritonInference {name!r}"
+
+    def refuse(argument: str, value: object, accepted: str) -> None:
+        raise ValueError(f"{where}: {argument} is {value!r}; {accepted}")
+
+    if args["cloud"] not in CLOUDS:
+        refuse("cloud", args["cloud"], f"accepted are {', '.join(map(repr, CLOUDS))}")
+    for argument, value in (
+        ("name", name),
+        ("namespace", args["namespace"]),
+        ("service", args.get("service", name)),
+        ("monitoring_namespace", args.get("monitoring_namespace", DEFAULT_MONITORING)),
+    ):
+        if not _NAME.fullmatch(value):
+            refuse(argument, value, "a Kubernetes name has up to 63 lower-case letters, digits and dashes")
+    if problem := _image_problem(args["image"]):
+        refuse("image", args["image"], problem)
+    if not _PREFIX.fullmatch(args.get("repository_prefix", DEFAULT_PREFIX)):
+        refuse(
+            "repository_prefix", args.get("repository_prefix"), "accepted is a path such as 'models' or 'team/models'"
+        )
+    if not args["client_cidrs"]:
+        # An empty list of peers allows everyone, in Kubernetes.
+        refuse("client_cidrs", [], "give at least one network, such as the region's own CIDR")
+    for index, cidr in enumerate(args["client_cidrs"]):
+        try:
+            ipaddress.ip_network(cidr)
+        except ValueError as error:
+            refuse(f"client_cidrs[{index}]", cidr, f"expected a network such as 10.0.0.0/16: {error}")
+    if args["min_replicas"] < 1:
+        refuse(
+            "min_replicas",
+            args["min_replicas"],
+            "accepted is 1 or more: without a pod nothing waits in its queue, so nothing would scale it up again. "
+            "A node pool scales to zero when nothing is deployed on it",
+        )
+    if args["max_replicas"] < args["min_replicas"]:
+        refuse("max_replicas", args["max_replicas"], f"accepted is min_replicas, {args['min_replicas']}, or more")
+    for argument in (
+        "queue_objective_ms",
+        "load_bandwidth_gib_s",
+        "device_bandwidth_gib_s",
+        "cpu",
+        "memory_gib",
+        "gpus",
+    ):
+        number = args.get(argument, 1)
+        if not isinstance(number, (int, float)) or not 0 < number < float("inf"):
+            refuse(argument, number, "accepted is a number above 0")
+    _check_accelerator(where, args)
+    return _models(where, args)
+
+
+def _check_accelerator(where: str, args: TritonInferenceArgs) -> None:
+    try:
+        found = accelerator(args["accelerator"])
+        best_machine(args["accelerator"], args["cloud"], args["region"], int(args["gpus"]))
+    except ValueError as error:
+        raise ValueError(f"{where}: accelerator is {args['accelerator']!r}, gpus {args['gpus']}: {error}") from None
+    if found.kubernetes_resource != "nvidia.com/gpu":
+        raise ValueError(f"{where}: accelerator is {args['accelerator']!r}; Triton serves on NVIDIA GPUs only")
+
+
+def _models(where: str, args: TritonInferenceArgs) -> list[Model]:
+    models: list[Model] = []
+    for index, given in enumerate(args["models"]):
+        here = f"{where}: models[{index}]"
+        if not _MODEL_NAME.fullmatch(given["name"]):
+            raise ValueError(f"{here}.name is {given['name']!r}; accepted are letters, digits, '.', '_' and '-'")
+        if given["version"] < 1 or given["version"] != int(given["version"]):
+            raise ValueError(f"{here}.version is {given['version']!r}; accepted is a whole number from 1")
+        if not 0 < given["size_gib"] < float("inf"):
+            raise ValueError(f"{here}.size_gib is {given['size_gib']!r}; accepted is a number above 0")
+        if not 1 <= given.get("gpus", 1) <= args["gpus"]:
+            raise ValueError(f"{here}.gpus is {given.get('gpus')!r}; accepted is 1 to the pod's gpus, {args['gpus']}")
+        model = Model(given["name"], int(given["version"]), float(given["size_gib"]))
+        if str(model) in map(str, models):
+            raise ValueError(f"{here} is {model}, which is there already; accepted is each model version once")
+        models.append(model)
+    if not models:
+        raise ValueError(f"{where}: models is []; give at least one")
+    return models
+
+
+def _image_problem(image: str) -> str:
+    """What is wrong with an image reference; empty when it will be the same image tomorrow."""
+    reference, at, digest = image.partition("@")
+    tag = reference.rpartition("/")[2].partition(":")[2]
+    if at and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        return "a digest is written @sha256: and 64 hexadecimal digits"
+    if not at and not re.fullmatch(r"\w[\w.-]{0,127}", tag):
+        return "give it a tag, as in registry/triton:26.09-1, or a digest"
+    if not at and tag == "latest":
+        return "'latest' is another image tomorrow; give a tag that stays, or a digest"
+    return ""
+
+
+def checked_url(name: str, url: str, prefix: str) -> str:
+    """The repository's URL, if it ends in the prefix that the pods may read."""
+    if urlsplit(url).path.strip("/") != prefix:
+        raise ValueError(
+            f"TritonInference {name!r}: repository_url is {url!r}; with repository_prefix {prefix!r} it must be "
+            f"<bucket URL>/{prefix}: the pods may read nothing else"
+        )
+    return url
