@@ -13,6 +13,7 @@ __all__ = [
     "MACHINES",
     "REGIONS",
     "RUNGS",
+    "USUAL_CPU_MACHINES",
     "Accelerator",
     "CpuMachine",
     "Fabric",
@@ -81,6 +82,9 @@ CATALOG: dict[str, Accelerator] = {
 }  # fmt: skip
 """Every accelerator by its key, the word that settings and pools use."""
 
+USUAL_CPU_MACHINES = {"aws": "m7i.xlarge", "gcp": "e2-standard-4"}
+"""For system pools that don't name a machine type."""
+
 
 def accelerator(key: str) -> Accelerator:
     """The accelerator of that key. Raises NotOffered, with the nearest keys, where there is none."""
@@ -108,8 +112,12 @@ def machine_type(cloud: str, name: str) -> MachineType:
     return offered[name]
 
 
-def cpu_machine(cloud: str, name: str) -> CpuMachine:
-    """The machine type without accelerators of that name. Raises NotOffered where the catalog has none."""
+def cpu_machine(cloud: str, name: str | None = None) -> CpuMachine:
+    """The machine type without accelerators of that name, without a name the cloud's usual one for system pools.
+
+    Raises NotOffered where the catalog has none.
+    """
+    name = USUAL_CPU_MACHINES.get(cloud, "") if name is None else name
     offered = {machine.name: machine for machine in CPU_MACHINES if machine.cloud == cloud}
     if name not in offered:
         raise NotOffered(f"no CPU machine type {name!r} on {cloud}{_did_you_mean(name, offered)}; the catalog has"
@@ -170,5 +178,6 @@ def _nearest_regions(regions: set[str], region: str, most: int = 5) -> list[str]
 
 
 def _did_you_mean(word: str, known: dict[str, Accelerator] | dict[str, MachineType] | dict[str, CpuMachine]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    # a word that was cut short (h100) is nearer than one that differs by a letter (h200)
+    close = [key for key in known if key.startswith(word)] or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f", did you mean {close[0]!r}?" if close else ""

@@ -185,8 +185,8 @@ n1+t4     t4           nvidia-tesla-t4        -                usual         0.4
 ct5lp     tpu-v5e      tpu-v5-lite-podslice   -                usual         0.50  us-central1  remembered
 ct6e      tpu-v6e      tpu-v6e-slice          -                usual         0.20  us-central1  skypilot
 """
-"""priced: the region of the list price. For A3 High and A2 Ultra SkyPilot has us-central1's flex-start price instead. For
-A4 it lists the accelerators alone, so its price may be too low."""
+"""priced: the region of the list price; for A3 High and A2 Ultra SkyPilot has us-central1's flex-start price instead.
+For A4 it lists the accelerators alone, so the price may be too low."""
 
 _GCP_TABLE = """
 name              family    n  vcpus  gib   ssd    usd
@@ -223,7 +223,7 @@ ct6e-standard-1t  ct6e      1  44     176   0      2.7
 ct6e-standard-4t  ct6e      4  180    720   0      10.8
 ct6e-standard-8t  ct6e      8  360    1440  0      21.6
 """
-"""ssd: GiB of local SSD that belongs to the machine type (375 a disk). usd: an hour, in the family's region `priced`."""
+"""ssd: GiB of local SSD that belongs to the machine type (375 a disk). usd: an hour, in the region `priced`."""
 
 
 def _rows(table: str) -> Iterator[dict[str, str]]:

@@ -1,0 +1,381 @@
+"""An environment as typed settings: the only place where Pulumi configuration is parsed.
+
+`Pulumi.<environment>.yaml` is what a person edits. Its keys `ai-cloud:*` become one frozen `Settings`; everything wrong
+in them is reported at once, each in a line that names the key's path, the value and what is accepted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_type_hints
+
+import pulumi
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+
+from components.accelerators import CpuMachine, MachineType, best_machine, cpu_machine, machine_type
+from stacks import accepted, validation
+from stacks.problems import Problem, SettingsError, did_you_mean, item_model, of_pydantic
+
+PROJECT = "ai-cloud"
+
+Text = Annotated[str, AfterValidator(accepted.text)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Days = Annotated[int, Field(ge=1, le=3650)]
+Place = Annotated[str, AfterValidator(accepted.place)]
+Cidr = Annotated[str, AfterValidator(accepted.region_cidr)]
+OpenCidr = Annotated[str, AfterValidator(accepted.client_cidr)]
+Purpose = Literal["training", "serving"]
+
+
+class _Model(BaseModel):
+    # strict: a number in quotes or a yes for a number is a slip of the pen, not a value to guess at
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class Region(_Model):
+    """A region of a cloud, and what it is for."""
+
+    region: Place
+    """the cloud and its region, such as aws:us-east-1"""
+    cidr: Cidr
+    """the private IPv4 network of the region, /16 to /20, such as 10.16.0.0/16"""
+    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1)]
+    """what runs there: training, serving or both"""
+    public_access_cidrs: tuple[OpenCidr, ...] = ()
+    """client networks that may reach the cluster's API; none: only from within its network"""
+    nat_per_zone: bool = False
+    """a NAT gateway in each zone instead of one: survives the loss of a zone, costs more"""
+    drained: bool = False
+    """take the region out of the front door"""
+
+    @property
+    def cloud(self) -> str:
+        """`aws` or `gcp`."""
+        return self.region.split(":", 1)[0]
+
+    @property
+    def name(self) -> str:
+        """The cloud's own name of the region, such as `us-east-1`."""
+        return self.region.split(":", 1)[1]
+
+
+class Rung(_Model):
+    """One way to get machines, in a ladder from the first to try to the last."""
+
+    kind: Literal["reservation", "capacity-block", "flex-start", "spot", "on-demand"]
+    """reservation, capacity-block, flex-start, spot or on-demand"""
+    reservations: tuple[Text, ...] = ()
+    """ids of the capacity reservations or blocks (AWS), names of reservations (GCP)"""
+    floor: Count = 0
+    """machines that always stand on this rung"""
+    ceiling: Positive | None = None
+    """most machines on this rung"""
+
+
+class GpuSharing(_Model):
+    """How pods share an accelerator."""
+
+    mode: Literal["mig", "time-slicing"]
+    """mig (partitions of its own memory) or time-slicing (no isolation)"""
+    profile: Text | None = None
+    """MIG profile, such as 1g.10gb"""
+    replicas: Annotated[int, Field(ge=2, le=48)] | None = None
+    """pods that share one accelerator by time-slicing"""
+
+
+class Taint(_Model):
+    """A taint of all nodes of a pool, besides those that it has by its purpose and accelerator."""
+
+    key: Text
+    """key of the taint"""
+    value: str | None = None
+    """value of the taint"""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+    """NoSchedule, PreferNoSchedule or NoExecute"""
+
+
+class NodePool(_Model):
+    """Machines of one kind, the same in each of its regions. A name stands for one pool in a region."""
+
+    name: Annotated[str, AfterValidator(accepted.pool_name)]
+    """name of the pool, such as serving-l4"""
+    purpose: Literal["system", "serving", "training"]
+    """system, serving or training"""
+    accelerator: Text | None = None
+    """key of the catalog, such as l4; without it the machines have none"""
+    accelerators_per_machine: Positive | None = None
+    """accelerators in each machine; 1 where neither this nor machineType is given"""
+    machine_type: Text | None = None
+    """machine type, instead of the cheapest that fits; in pools without accelerator instead of the cloud's usual one"""
+    min: Count
+    """fewest machines"""
+    max: Positive
+    """most machines"""
+    regions: Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
+    """regions that have the pool; absent: all that have its purpose, and for system pools all"""
+    ladder: Annotated[tuple[Rung, ...], Field(min_length=1)]
+    """ways to get machines, the first to try first"""
+    static: bool = False
+    """a group of fixed size, its machines close together"""
+    fabric: bool = False
+    """attach the network that training uses between machines (EFA, GPUDirect)"""
+    gpu_sharing: GpuSharing | None = None
+    """how pods share an accelerator"""
+    local_nvme_raid: bool = False
+    """one RAID0 out of the machine's own NVMe disks, as the node's ephemeral storage"""
+    labels: dict[str, str] = {}
+    """labels of all nodes, besides those that every pool has"""
+    taints: tuple[Taint, ...] = ()
+    """taints of all nodes, besides those that every pool has"""
+    disk_gib: Annotated[int, Field(ge=20, le=16384)] = 200
+    """size of each node's boot disk"""
+
+    def machine_in(self, region: Region) -> MachineType | CpuMachine:
+        """The machine that the pool has in a region. Raises NotOffered where it cannot have any."""
+        if self.accelerator is None:
+            return cpu_machine(region.cloud, self.machine_type)
+        if self.machine_type is not None:
+            return machine_type(region.cloud, self.machine_type)
+        return best_machine(self.accelerator, region.cloud, region.name, self.accelerators_per_machine or 1)
+
+    def component_args(self) -> dict[str, Any]:
+        """The pool as `NodePoolArgs` of GpuCluster, without what isn't given."""
+        return self.model_dump(mode="json", exclude={"regions"}, exclude_none=True)
+
+
+class HotTier(_Model):
+    """A parallel file system, in regions that train."""
+
+    capacity_gib: Positive
+    """size in GiB; AWS 1200 or a multiple of 2400, GCP a multiple of 9000, in both a multiple of 36000"""
+    throughput_mbps_per_tib: Literal[125, 250, 500, 1000] | None = None
+    """MB/s for each TiB: 125, 250, 500 or 1000"""
+
+
+class WarmTier(_Model):
+    """A shared file system."""
+
+    capacity_gib: Annotated[int, Field(ge=1024, le=102400)] | None = None
+    """size in GiB, 1024 to 102400"""
+
+
+class ColdTier(_Model):
+    """The object store: in how many days objects move to colder classes, and where their copy is."""
+
+    infrequent_after_days: Annotated[int, Field(ge=30, le=3650)] = 30
+    """age at which objects move to infrequent access"""
+    archive_after_days: Days = 90
+    """age at which objects move to the instant archive"""
+    deep_archive_after_days: Days | None = None
+    """age at which objects move to the deep archive; absent: never"""
+    noncurrent_days: Days = 90
+    """days for which overwritten and deleted objects can be brought back"""
+    replicate_to: dict[Place, Place] = {}
+    """region -> the region of the same cloud that keeps a copy of its objects"""
+
+
+class Storage(_Model):
+    """Storage tiers of every region."""
+
+    hot: HotTier | None = None
+    """parallel file system; absent: none"""
+    warm: WarmTier | None = None
+    """shared file system; absent: none"""
+    cold: ColdTier = ColdTier()
+    """object store"""
+
+
+class FrontDoor(_Model):
+    """The one global entry."""
+
+    domain: Annotated[str, AfterValidator(accepted.domain)]
+    """domain of the endpoint, such as inference.example.com"""
+    hosted_zone_id: Annotated[str, AfterValidator(accepted.hosted_zone_id)]
+    """id of the Route 53 hosted zone that holds the domain, such as Z0123456789EXAMPLE"""
+    routing_policy: Literal["latency", "weighted"] = "latency"
+    """latency (nearest healthy region) or weighted"""
+    health_check_path: Annotated[str, AfterValidator(accepted.path)] = "/v2/health/ready"
+    """path that the health checks ask"""
+    weights: dict[Place, Annotated[int, Field(ge=0, le=255)]] = {}
+    """region -> share of the traffic under routingPolicy weighted, 0 to 255"""
+
+
+class Serving(_Model):
+    """The inference server."""
+
+    image: Annotated[str, AfterValidator(accepted.image)]
+    """container image with a tag or digest"""
+    namespace: Annotated[str, AfterValidator(accepted.dns_label)]
+    """Kubernetes namespace"""
+
+
+class Model(_Model):
+    """A model to serve."""
+
+    name: Annotated[str, AfterValidator(accepted.dns_label)]
+    """name of the model, such as sentiment"""
+    version: Positive
+    """version in the model repository"""
+    size_gib: Annotated[float, Field(gt=0)]
+    """size of the version's files in GiB"""
+    accelerator: Text
+    """key of the catalog, such as l4"""
+    gpus: Positive
+    """accelerators for each replica"""
+    min_replicas: Count
+    """fewest replicas in each region"""
+    max_replicas: Positive
+    """most replicas in each region"""
+    queue_objective_ms: Annotated[float, Field(gt=0)] = 50.0
+    """milliseconds that a request may wait in the queue before replicas are added"""
+    regions: Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
+    """regions that serve it; absent: all that serve"""
+
+
+class Settings(_Model):
+    """One environment."""
+
+    owner: Annotated[str, AfterValidator(accepted.email)]
+    """email address of the team that answers for the environment"""
+    tags: Annotated[dict[str, str], AfterValidator(accepted.tags)] = {}
+    """tags of every resource"""
+    protect: bool = False
+    """refuse to delete what holds data"""
+    kubernetes_version: Annotated[str, AfterValidator(accepted.kubernetes_version)]
+    """Kubernetes minor version in quotes, such as "1.33\""""
+    administrators: tuple[Annotated[str, AfterValidator(accepted.principal)], ...] = ()
+    """who administers the clusters: ARNs of AWS roles and users, user:... and group:... of Google"""
+    regions: Annotated[tuple[Region, ...], Field(min_length=1)]
+    """regions of the environment"""
+    node_pools: Annotated[tuple[NodePool, ...], Field(min_length=1)]
+    """node pools"""
+    storage: Storage = Storage()
+    """storage tiers"""
+    front_door: FrontDoor | None = None
+    """the one global entry; absent: none"""
+    serving: Serving
+    """the inference server"""
+    models: tuple[Model, ...] = ()
+    """models to serve"""
+
+    def regions_for(self, purpose: str) -> tuple[Region, ...]:
+        """Regions that train or serve, or with `system` all."""
+        return tuple(region for region in self.regions if purpose == "system" or purpose in region.purposes)
+
+    def node_pools_in(self, region: Region) -> tuple[NodePool, ...]:
+        """The pools that a region has."""
+        return tuple(pool for pool in self.node_pools if region in self._places(pool.regions, pool.purpose))
+
+    def models_in(self, region: Region) -> tuple[Model, ...]:
+        """The models that a region serves."""
+        return tuple(model for model in self.models if region in self._places(model.regions, "serving"))
+
+    def administrators_of(self, cloud: str) -> tuple[str, ...]:
+        """The administrators whom a cloud knows."""
+        return tuple(who for who in self.administrators if who.startswith("arn:") == (cloud == "aws"))
+
+    def gpudirect_networks_in(self, region: Region) -> int:
+        """Networks that the region needs besides its own, one for each NIC that only accelerators use; 0 on AWS."""
+        machines = [pool.machine_in(region) for pool in self.node_pools_in(region) if pool.fabric]
+        fabrics = [machine.fabric for machine in machines if isinstance(machine, MachineType)]
+        return max((fabric.interfaces for fabric in fabrics if fabric.kind.startswith("gpudirect")), default=0)
+
+    def _places(self, named: tuple[str, ...] | None, purpose: str) -> tuple[Region, ...]:
+        if named is None:
+            return self.regions_for(purpose)
+        return tuple(region for region in self.regions if region.region in named)
+
+
+def load_settings(config: pulumi.Config | Mapping[str, Any] | None = None) -> Settings:
+    """Settings of the stack that runs, or of a mapping such as `config:` in a stack file. Raises SettingsError."""
+    return parse(config) if isinstance(config, Mapping) else from_pulumi(config)
+
+
+def from_pulumi(config: pulumi.Config | None = None) -> Settings:
+    """Settings of the stack that runs. Raises SettingsError.
+
+    Pulumi hands over every value as text, and values that aren't text as JSON. It has no call that lists a project's
+    keys, so it is only here that an unknown key at the top level goes unseen; `parse` on the stack file sees it.
+    """
+    config = config or pulumi.Config(PROJECT)
+    values: dict[str, Any] = {}
+    for name, (_, hint) in _fields().items():
+        text = config.get(name)
+        if text is not None:
+            values[f"{PROJECT}:{name}"] = _decoded(hint, text)
+    if project := pulumi.Config("gcp").get("project"):
+        values["gcp:project"] = project
+    return parse(values)
+
+
+def parse(values: Mapping[str, Any]) -> Settings:
+    """Settings out of full configuration keys, such as `ai-cloud:owner` and `gcp:project`, to plain values.
+
+    Raises SettingsError with everything that is wrong: where a region, pool or model cannot be read, the others are
+    still checked against each other.
+    """
+    fields = _fields()
+    parts: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for key in values:
+        project, _, name = key.partition(":")
+        if project == PROJECT and name not in fields:
+            problems.append(Problem(key, values[key], f"no such key, but {did_you_mean(name, fields)}"))
+    for name, (field, hint) in fields.items():
+        key = f"{PROJECT}:{name}"
+        if key in values:
+            parts[name], found = _read(hint, values[key], key)
+            problems += found
+        elif field.is_required():
+            problems.append(Problem.missing(key, str(field.description)))
+    problems += validation.problems(parts, values)
+    if problems:
+        raise SettingsError(problems)
+    whole = {name: tuple(part.values()) if _lists_models(fields[name][1]) else part for name, part in parts.items()}
+    return Settings.model_validate(whole)
+
+
+def _fields() -> dict[str, tuple[FieldInfo, Any]]:
+    """Key -> field and its type, annotations included."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return {str(field.alias): (field, hints[name]) for name, field in Settings.model_fields.items()}
+
+
+def _lists_models(hint: Any) -> bool:
+    return item_model(hint) is not None
+
+
+def _decoded(hint: Any, text: str) -> Any:
+    if getattr(hint, "__origin__", hint) is str:
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text  # the field says what it accepts instead
+
+
+def _read(hint: Any, raw: Any, path: str) -> tuple[Any, list[Problem]]:
+    """What `raw` means, None if nothing, and what is wrong with it; of a list of models, those that mean something by
+    their index."""
+    value, problems = _validated(hint, raw, path)
+    item = item_model(hint)
+    if item is None:
+        return value, problems
+    if value is not None:
+        return dict(enumerate(value)), problems
+    read = {index: _validated(item, entry, path)[0] for index, entry in enumerate(raw if isinstance(raw, list) else ())}
+    return {index: entry for index, entry in read.items() if entry is not None}, problems
+
+
+def _validated(hint: Any, raw: Any, path: str) -> tuple[Any, list[Problem]]:
+    try:
+        # by way of JSON, where a list may become a tuple although types are strict
+        return TypeAdapter(hint).validate_json(json.dumps(raw, default=str), strict=True), []
+    except ValidationError as error:
+        return None, [of_pydantic(hint, path, detail) for detail in error.errors(include_url=False)]
