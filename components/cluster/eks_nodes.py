@@ -12,7 +12,8 @@ import pulumi_aws as aws
 
 from components.cluster.eks import EksControlPlane, service_trust
 from components.cluster.eks_machines import MARKETS, check_standing, disk_and_metadata, image, machine
-from components.cluster.ladder import CAPACITY, Capacity, Pool, capacities
+from components.cluster.karpenter_pools import node_labels
+from components.cluster.ladder import Capacity, Pool, capacities
 
 SYSTEM_MACHINE = "m7i.xlarge"
 SYSTEM_MACHINES = 3
@@ -146,7 +147,7 @@ class EksNodes(pulumi.ComponentResource):
             subnets=self._subnets(pool),
             ami=image(pool),
             capacity_type=MARKETS[capacity.rung.kind],
-            labels={**pool.labels, CAPACITY: capacity.rung.kind},
+            labels=node_labels(pool, capacity),
             taints=[{"key": t.key, "value": t.value, "effect": _EFFECTS[t.effect]} for t in pool.taints],
         )
 

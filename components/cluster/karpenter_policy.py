@@ -1,7 +1,7 @@
 """What Karpenter's controller may do in AWS, and which events it is told of.
 
-After Karpenter's own description of each permission (https://karpenter.sh/docs/reference/cloudformation/, v1.14): it may
-read much, but start, tag and end only what carries this cluster's tags.
+After Karpenter's own description of each permission (https://karpenter.sh/docs/reference/cloudformation/, v1.14): it
+may read much, but start, tag and end only what carries this cluster's tags.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ EVENTS: dict[str, dict[str, list[str]]] = {
     "health": {"source": ["aws.health"], "detail-type": ["AWS Health Event"]},
 }
 """EventBridge patterns, by the short name of their rule."""
+
+_REGION = "topology.kubernetes.io/region"
+_PLACES = ("security-group", "subnet", "capacity-reservation", "placement-group")
 
 
 def queue_policy(queue_arn: str) -> dict[str, Any]:
@@ -49,7 +52,6 @@ def controller_policy(
     ]
     requested = {f"aws:RequestTag/{owner}": "owned", "aws:RequestTag/eks:eks-cluster-name": cluster}
     owned = {f"aws:ResourceTag/{owner}": "owned"}
-    in_region = {"topology.kubernetes.io/region": region}
     of_pool = {"aws:RequestTag/karpenter.sh/nodepool": "*"}
     pool_owned = {"aws:ResourceTag/karpenter.sh/nodepool": "*"}
     start = ["ec2:RunInstances", "ec2:CreateFleet"]
@@ -125,15 +127,24 @@ def controller_policy(
         ),
         _allow("iam:GetInstanceProfile", profiles),
         _allow(
-            ["iam:CreateInstanceProfile", "iam:TagInstanceProfile"],
+            "iam:CreateInstanceProfile",
             profiles,
-            equals={**requested, **{f"aws:RequestTag/{key}": value for key, value in in_region.items()}},
+            equals={**requested, f"aws:RequestTag/{_REGION}": region},
             like={"aws:RequestTag/karpenter.k8s.aws/ec2nodeclass": "*"},
+        ),
+        _allow(
+            "iam:TagInstanceProfile",
+            profiles,
+            equals={**requested, **owned, f"aws:RequestTag/{_REGION}": region, f"aws:ResourceTag/{_REGION}": region},
+            like={
+                "aws:RequestTag/karpenter.k8s.aws/ec2nodeclass": "*",
+                "aws:ResourceTag/karpenter.k8s.aws/ec2nodeclass": "*",
+            },
         ),
         _allow(
             ["iam:AddRoleToInstanceProfile", "iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile"],
             profiles,
-            equals={**owned, **{f"aws:ResourceTag/{key}": value for key, value in in_region.items()}},
+            equals={**owned, f"aws:ResourceTag/{_REGION}": region},
             like={"aws:ResourceTag/karpenter.k8s.aws/ec2nodeclass": "*"},
         ),
     )

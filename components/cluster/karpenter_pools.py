@@ -43,6 +43,19 @@ def name(pool: Pool, capacity: Capacity) -> str:
     return f"{pool.name}-{capacity.rung.kind}"
 
 
+def node_labels(pool: Pool, capacity: Capacity) -> dict[str, str]:
+    """Labels of a node on EKS: the pool's, its rung, and what tells the GPU operator how its GPUs are shared.
+
+    https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/latest/gpu-operator-mig.html and gpu-sharing.html
+    """
+    labels = {**pool.labels, CAPACITY: capacity.rung.kind}
+    if pool.sharing is not None and pool.sharing.mode == "mig":
+        labels["nvidia.com/mig.config"] = f"all-{pool.sharing.profile}"
+    elif pool.sharing is not None:
+        labels["nvidia.com/device-plugin.config"] = pool.name
+    return labels
+
+
 def node_class(
     pool: Pool,
     capacity: Capacity,
@@ -120,7 +133,7 @@ def node_pool(pool: Pool, capacity: Capacity) -> dict[str, Any]:
         "limits": limits,
         "disruption": dict(TRAINING_DISRUPTION if pool.purpose == "training" else SERVING_DISRUPTION),
         "template": {
-            "metadata": {"labels": {**pool.labels, CAPACITY: kind}},
+            "metadata": {"labels": node_labels(pool, capacity)},
             "spec": {
                 "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": name(pool, capacity)},
                 "requirements": requirements,

@@ -1,0 +1,153 @@
+"""What every cluster runs beside its workloads: metrics and queues, and on EKS the device plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.cluster import addon_values as values
+from components.cluster import charts, queues
+from components.cluster.ladder import Pool
+
+STORAGE_CLASS = "encrypted"
+"""The default StorageClass: network disks, encrypted with the cluster's key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddonOptions:
+    """For which pools, and on which disks."""
+
+    cloud: str
+    pools: Sequence[Pool]
+    disk_key: pulumi.Input[str]
+    """ARN, or id, of the key for network disks."""
+
+
+class Addons(pulumi.ComponentResource):
+    """The releases that workloads rely on, each in a namespace of its own, in the order in which they need each other.
+
+    - the default StorageClass, encrypted with the cluster's key
+    - Prometheus and its operator, first because others bring monitors for it
+    - the adapter that serves Triton's queue time per request to autoscalers
+    - Kueue, then its ResourceFlavors and ClusterQueues, which match the pools
+    - EKS: the NVIDIA GPU operator, the EFA and Neuron device plugins, each where a pool needs it. GKE runs its own.
+
+    Custom resources depend on the release that brings their definitions, so they go first when all is removed.
+    """
+
+    made: list[pulumi.Resource]
+    """All of them, for workloads to depend on."""
+
+    def __init__(
+        self,
+        name: str,
+        args: AddonOptions,
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        after: Sequence[pulumi.Resource] = (),
+    ) -> None:
+        """`after` is what pods need to run: nodes, DNS, volumes."""
+        super().__init__("aicloud:cluster:Addons", name, {}, opts)
+        self._name, self._after = name, list(after)
+        storage = self._storage_class(args)
+        monitoring = self._release(
+            charts.PROMETHEUS_STACK, values.prometheus_stack(STORAGE_CLASS), "monitoring", [storage], privileged=True
+        )
+        self.made = [storage, monitoring]
+        self.made.append(
+            self._release(charts.PROMETHEUS_ADAPTER, values.prometheus_adapter(), "custom-metrics", [monitoring])
+        )
+        self.made += self._kueue(args.pools)
+        if args.cloud == "aws":
+            self.made += self._devices(args.pools, monitoring)
+        self.register_outputs({})
+
+    def _storage_class(self, args: AddonOptions) -> k8s.storage.v1.StorageClass:
+        parameters: dict[str, pulumi.Input[str]]
+        if args.cloud == "aws":
+            provisioner = "ebs.csi.aws.com"
+            parameters = {"type": "gp3", "encrypted": "true", "kmsKeyId": args.disk_key}
+        else:
+            provisioner = "pd.csi.storage.gke.io"
+            parameters = {"type": "pd-balanced", "disk-encryption-kms-key": args.disk_key}
+        return k8s.storage.v1.StorageClass(
+            f"{self._name}-storage",
+            metadata={
+                "name": STORAGE_CLASS,
+                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            },
+            provisioner=provisioner,
+            parameters=parameters,
+            volume_binding_mode="WaitForFirstConsumer",
+            allow_volume_expansion=True,
+            reclaim_policy="Delete",
+            opts=pulumi.ResourceOptions(parent=self, depends_on=self._after),
+        )
+
+    def _kueue(self, pools: Sequence[Pool]) -> list[pulumi.Resource]:
+        release = self._release(charts.KUEUE, values.kueue(), "kueue-system")
+        flavors = [
+            self._kueue_object("ResourceFlavor", name, spec, [release]) for name, spec in queues.flavors(pools).items()
+        ]
+        found = [
+            self._kueue_object("ClusterQueue", name, spec, [release, *flavors])
+            for name, spec in queues.cluster_queues(pools).items()
+        ]
+        cohort = [self._kueue_object("Cohort", queues.COHORT, {}, [release])] if found else []
+        return [release, *flavors, *cohort, *found]
+
+    def _kueue_object(
+        self, kind: str, name: str, spec: Mapping[str, Any], after: Sequence[pulumi.Resource]
+    ) -> k8s.apiextensions.CustomResource:
+        return k8s.apiextensions.CustomResource(
+            f"{self._name}-{kind.lower()}-{name}",
+            api_version=queues.API_VERSION,
+            kind=kind,
+            metadata={"name": name},
+            spec=spec,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+        )
+
+    def _devices(self, pools: Sequence[Pool], monitoring: pulumi.Resource) -> list[pulumi.Resource]:
+        made = []
+        if any(pool.resource == "nvidia.com/gpu" for pool in pools):
+            made.append(
+                self._release(
+                    charts.GPU_OPERATOR, values.gpu_operator(pools), "gpu-operator", [monitoring], privileged=True
+                )
+            )
+        if any(pool.fabric for pool in pools):
+            made.append(
+                self._release(charts.EFA_DEVICE_PLUGIN, values.efa_device_plugin(pools), "efa-plugin", privileged=True)
+            )
+        if any(pool.resource == "aws.amazon.com/neuron" for pool in pools):
+            made.append(self._release(charts.NEURON, values.neuron(pools), "neuron", privileged=True))
+        return made
+
+    def _release(
+        self,
+        chart: charts.Chart,
+        chart_values: Mapping[str, Any],
+        namespace: str,
+        after: Sequence[pulumi.Resource] = (),
+        *,
+        privileged: bool = False,
+    ) -> pulumi.Resource:
+        level = "privileged" if privileged else "baseline"  # device plugins and node exporters need the host
+        space = k8s.core.v1.Namespace(
+            f"{self._name}-{namespace}",
+            metadata={"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": level}},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=self._after),
+        )
+        return charts.release(
+            f"{self._name}-{chart.chart.rsplit('/', 1)[-1]}",
+            chart,
+            chart_values,
+            self,
+            namespace=space.metadata["name"],
+            after=[*self._after, *after],
+        )
