@@ -1,6 +1,7 @@
 """RegionalNetwork on AWS: a VPC whose machines have no public address and reach AWS without leaving it."""
 
 import json
+from collections.abc import Sequence
 from ipaddress import IPv4Network
 from itertools import cycle
 
@@ -161,14 +162,15 @@ class _Vpc:
             policy=_policy(
                 {
                     "Effect": "Allow",
-                    "Action": [
-                        "logs:CreateLogStream",
-                        "logs:PutLogEvents",
-                        "logs:DescribeLogGroups",
-                        "logs:DescribeLogStreams",
-                    ],
+                    "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
                     "Resource": log_groups,
-                }
+                },
+                # Listing is not granted by log group.
+                {
+                    "Effect": "Allow",
+                    "Action": ["logs:DescribeLogGroups", "logs:DescribeLogStreams"],
+                    "Resource": "*",
+                },
             ),
             opts=self.child,
         )
@@ -227,12 +229,12 @@ class _Vpc:
         internet = aws.ec2.InternetGateway(
             name, region=self.region, vpc_id=self.vpc.id, tags=self.tags(name), opts=self.child
         )
-        way_out = self._route_table("public", internet, gateway_id=internet.id)
+        way_out = self._route_table("public", gateway_id=internet.id)
         out = [self._associate("public", zone, way_out, self.public[zone]) for zone in zones]
 
-        gateways = [self._nat(zone, [*out, internet]) for zone in (zones if self.request.nat_per_zone else zones[:1])]
+        gateways = [self._nat(zone, out) for zone in (zones if self.request.nat_per_zone else zones[:1])]
         self.private_tables = [
-            self._route_table(f"private-{zone}", gateway, nat_gateway_id=gateway.id)
+            self._route_table(f"private-{zone}", nat_gateway_id=gateway.id)
             for zone, gateway in zip(zones, cycle(gateways), strict=False)
         ]
         return [
@@ -241,7 +243,7 @@ class _Vpc:
             for kind, subnets in (("private", self.private), ("pods", self.pods))
         ]
 
-    def _route_table(self, purpose: str, to: pulumi.Resource, **target: pulumi.Output[str]) -> aws.ec2.RouteTable:
+    def _route_table(self, purpose: str, **target: pulumi.Output[str]) -> aws.ec2.RouteTable:
         name = f"{self.request.name}-{purpose}"
         return aws.ec2.RouteTable(
             name,
@@ -249,7 +251,7 @@ class _Vpc:
             vpc_id=self.vpc.id,
             routes=[{"cidr_block": "0.0.0.0/0", **target}],
             tags=self.tags(name),
-            opts=self.after(to),
+            opts=self.child,
         )
 
     def _associate(
@@ -263,7 +265,7 @@ class _Vpc:
             opts=self.child,
         )
 
-    def _nat(self, zone: str, needs: list[pulumi.Resource]) -> aws.ec2.NatGateway:
+    def _nat(self, zone: str, needs: Sequence[pulumi.Resource]) -> aws.ec2.NatGateway:
         name = f"{self.request.name}-nat-{zone}"
         address = aws.ec2.Eip(name, region=self.region, domain="vpc", tags=self.tags(name), opts=self.child)
         return aws.ec2.NatGateway(
