@@ -1,0 +1,233 @@
+"""Answers to invokes without a cloud: simulated, or recorded from a real one, or a placeholder of the right type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from planner.engine import schema
+from planner.engine.outputs import object_placeholder
+from planner.engine.simulated import aws, aws_iam, aws_machines, aws_services, gcp, kubernetes, others
+from planner.engine.simulated.ask import Ask, Cannot, Refused, Simulation
+from planner.engine.simulated.made import ACCOUNT, AWS_REGION, GCP_REGION, PROJECT
+from planner.plan import SECRET
+
+SIMULATED: Mapping[str, Simulation] = {
+    **aws.SIMULATED,
+    **aws_iam.SIMULATED,
+    **aws_machines.SIMULATED,
+    **aws_services.SIMULATED,
+    **gcp.SIMULATED,
+    **kubernetes.SIMULATED,
+    **others.SIMULATED,
+}
+"""Token -> how it is answered."""
+
+
+class NoAnswer(LookupError):
+    """An invoke has no answer, or the real provider would refuse it. The message names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an invoke answers: `value` with Pulumi's names, and where it came from."""
+
+    value: dict[str, Any]
+    origin: Literal["simulated", "recorded", "placeholder"]
+    secrets: tuple[str, ...] = ()
+    """Top-level keys of `value` that the real provider would mark as secret."""
+    note: str = ""
+    """What a person should know about this answer, such as what it leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One recorded answer. `region` is None where it holds for every region."""
+
+    token: str
+    args: Mapping[str, Any]
+    result: Mapping[str, Any]
+    region: str | None = None
+
+    def answers(self, token: str, args: Mapping[str, Any], region: str | None) -> bool:
+        """Whether it was recorded for this call. A secret argument, which is never written down, matches any."""
+        if token != self.token or (self.region and region and self.region != region):
+            return False
+        return _same(_given(self.args), _given(args))
+
+
+class Answers:
+    """Answers invokes, in this order: simulated, recorded, a typed placeholder."""
+
+    def __init__(
+        self,
+        recorded: Iterable[Recorded] | Mapping[str, Iterable[Recorded]] | None = None,
+        account: str = ACCOUNT,
+        gcp_project: str = PROJECT,
+        strict: bool = False,
+    ) -> None:
+        groups = recorded.values() if isinstance(recorded, Mapping) else [recorded or ()]
+        self._recorded = [one for group in groups for one in group]
+        self._account = account
+        self._project = gcp_project
+        self._strict = strict
+
+    def answer(
+        self,
+        token: str,
+        args: Mapping[str, Any],
+        region: str | None,
+        provider_config: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Answer one call. NoAnswer for an unknown token, and with `strict` where only a placeholder is possible."""
+        ask = self._ask(token, args, region, provider_config or {})
+        reason, instead = "", {}
+        if simulation := SIMULATED.get(token):
+            try:
+                value = simulation.answer(ask)
+            except Cannot as cannot:
+                reason, instead = str(cannot), cannot.instead
+            except Refused as refused:
+                raise NoAnswer(f"{token}: {refused}") from None
+            else:
+                return Answer(complete(token, value, ask), "simulated", simulation.secrets, simulation.note)
+        for one in self._recorded:
+            if one.answers(token, args, region):
+                return Answer(dict(one.result), "recorded", _secret_keys(one.result))
+        if self._strict:
+            raise NoAnswer(
+                f"{token} has no simulated or recorded answer{': ' + reason if reason else ''}; record it with "
+                f"`aicloud record`, or leave out --strict for a placeholder"
+            )
+        if instead and schema.invoke_result_type(token) is None:
+            return Answer(dict(instead), "placeholder", (), reason)
+        return Answer(placeholder(token, ask, reason, instead), "placeholder", (), reason)
+
+    def _ask(self, token: str, args: Mapping[str, Any], region: str | None, config: Mapping[str, Any]) -> Ask:
+        google = token.startswith("gcp:")
+        project = args.get("project") or config.get("project") or self._project
+        return Ask(
+            token=token,
+            args=_given(args),
+            region=region or config.get("region") or (GCP_REGION if google else AWS_REGION),
+            account=self._account,
+            project=str(project),
+            config=config,
+        )
+
+
+def placeholder(
+    token: str, ask: Ask | None = None, reason: str = "", known: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """An answer of the type that the SDK declares, made up. NoAnswer where no installed SDK has the function."""
+    if schema.invoke_result_type(token) is None:
+        package = token.split(":", 1)[0]
+        raise NoAnswer(
+            f"{token} cannot be answered: {reason or f'no installed SDK of {package!r} has this function'}; "
+            f"record an answer with `aicloud record STACK --token {token}`"
+        )
+    return complete(token, known or {}, ask or Ask(token, {}, AWS_REGION))
+
+
+def complete(token: str, value: Mapping[str, Any], ask: Ask) -> dict[str, Any]:
+    """`value`, and for what the result type has besides: the arguments of the same name, then placeholders."""
+    result = schema.invoke_result_type(token)
+    if result is None:
+        return dict(value)
+    properties = schema.output_properties(result)
+    echoed = {key: arg for key, arg in ask.args.items() if key in properties}
+    function = token.rsplit(":", 1)[-1]
+    made = ask.made(base=str(ask.args.get("name") or function.removeprefix("get").lower()))
+    made = made.named("name").knowing(id=str(value.get("id") or f"{function}-{made.hex(8)}"))
+    known = {key: item for key, item in {**echoed, **value}.items() if key in properties}
+    return {**object_placeholder(result, made), **known}
+
+
+# ---- recorded answers
+
+FILE_VERSION = 1
+
+
+def recording_path(folder: Path, stack: str) -> Path:
+    """Where the recorded answers of a stack are: beside its `Pulumi.<stack>.yaml`."""
+    return folder / f"invokes.{stack}.json"
+
+
+def read_recorded(path: Path) -> list[Recorded]:
+    """Read recorded answers; none where there is no file. ValueError names the file, the entry and the key."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+    if not isinstance(document, dict) or document.get("version") != FILE_VERSION:
+        found = document.get("version") if isinstance(document, dict) else type(document).__name__
+        raise ValueError(f"{path}: key 'version' is {found!r}; expected an object with version {FILE_VERSION}")
+    if not isinstance(entries := document.get("invokes"), list):
+        raise ValueError(f"{path}: key 'invokes' is {type(entries).__name__}; expected a list")
+    return [_read_entry(entry, f"{path}: invokes[{i}]") for i, entry in enumerate(entries)]
+
+
+def _read_entry(entry: Any, place: str) -> Recorded:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{place} is {type(entry).__name__}; expected an object with token, args, result")
+    if unknown := entry.keys() - {"token", "args", "region", "result"}:
+        raise ValueError(f"{place}: unknown key {sorted(unknown)[0]!r}; accepted are token, args, region, result")
+    for key, kind in (("token", str), ("args", dict), ("result", dict), ("region", str)):
+        if key == "region" and entry.get(key) is None:
+            continue
+        if not isinstance(entry.get(key, {} if key == "args" else None), kind):
+            name = {str: "text", dict: "an object"}[kind]
+            raise ValueError(f"{place}: key {key!r} is {json.dumps(entry.get(key))}; expected {name}")
+    if entry["token"].count(":") != 2:
+        raise ValueError(
+            f"{place}: key 'token' is {entry['token']!r}; expected <package>:<module>:<function>, "
+            "as in aws:ec2/getVpc:getVpc"
+        )
+    return Recorded(entry["token"], entry.get("args", {}), entry["result"], entry.get("region"))
+
+
+def write_recorded(path: Path, answers: Iterable[Recorded]) -> None:
+    """Write recorded answers, sorted, so that a recording is a readable change."""
+    entries = [
+        {
+            "token": one.token,
+            "args": one.args,
+            **({"region": one.region} if one.region else {}),
+            "result": one.result,
+        }
+        for one in answers
+    ]
+    entries.sort(key=lambda entry: (entry["token"], entry.get("region", ""), json.dumps(entry["args"], sort_keys=True)))
+    text = json.dumps({"version": FILE_VERSION, "invokes": entries}, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _given(args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that were given: the SDK sends the others as null."""
+    return {key: value for key, value in args.items() if value is not None}
+
+
+def _same(recorded: Any, given: Any) -> bool:
+    if recorded == SECRET:
+        return True
+    if isinstance(recorded, Mapping) and isinstance(given, Mapping):
+        return recorded.keys() == given.keys() and all(_same(recorded[key], given[key]) for key in recorded)
+    if isinstance(recorded, list) and isinstance(given, list):
+        return len(recorded) == len(given) and all(map(_same, recorded, given))
+    return recorded == given
+
+
+def _secret_keys(result: Mapping[str, Any]) -> tuple[str, ...]:
+    def hidden(value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return any(map(hidden, value.values()))
+        return any(map(hidden, value)) if isinstance(value, list) else value == SECRET
+
+    return tuple(sorted(key for key, value in result.items() if hidden(value)))
