@@ -219,13 +219,10 @@ def check(token: str, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, str
     for path, prefix, rule, severity in _rules(token):
         if prefix in inputs:
             for value, place, hidden in rules.values_at(inputs, path):
-                wrong = rule(value)
-                if wrong:
-                    yield (
-                        place,
-                        "a secret value that is not accepted" if hidden else f"{_shown(value)}: {wrong}",
-                        severity,
-                    )
+                if wrong := rule(value):
+                    short = isinstance(value, str | int | float) and len(str(value)) <= 60 and "{" not in str(value)
+                    message = f"{value!r}: {wrong}" if short else wrong
+                    yield place, "this secret value is not accepted" if hidden else message, severity
     for group in CONFLICTS.get(token, ()):
         given = [name for name in group if inputs.get(name) not in (None, [], False)]
         if len(given) > 1:
