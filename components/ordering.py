@@ -21,8 +21,9 @@ def prerequisites(opts: Optional[pulumi.ResourceOptions]) -> list[pulumi.Resourc
     Raises ValueError for a `depends_on` that is itself an output.
     """
     given = opts.depends_on if opts is not None and opts.depends_on is not None else []
-    listed = list(given) if isinstance(given, (list, tuple)) else [given]
-    for item in listed:
+    resources: list[pulumi.Resource] = []
+    for item in given if isinstance(given, (list, tuple)) else [given]:
         if not isinstance(item, pulumi.Resource):
             raise ValueError(f"depends_on: expected resources, got {type(item).__name__}")
-    return listed
+        resources.append(item)
+    return resources

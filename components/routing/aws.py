@@ -85,8 +85,8 @@ class _Endpoint:
     def tags(self) -> dict[str, str]:
         return aws_tags(self.request.tags, self.name)
 
-    def after(self, *needs: pulumi.Resource, **more: bool) -> pulumi.ResourceOptions:
-        return pulumi.ResourceOptions.merge(self.child, pulumi.ResourceOptions(depends_on=list(needs), **more))
+    def child_with(self, opts: pulumi.ResourceOptions) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions.merge(self.child, opts)
 
     def _certificate(self) -> pulumi.Output[str]:
         certificate = aws.acm.Certificate(
@@ -108,7 +108,7 @@ class _Endpoint:
             records=[asked.resource_record_value],
             ttl=300,
             allow_overwrite=True,
-            opts=self.after(retain_on_delete=True),
+            opts=self.child_with(pulumi.ResourceOptions(retain_on_delete=True)),
         )
         return aws.acm.CertificateValidation(
             self.name,
@@ -186,7 +186,7 @@ class _Endpoint:
             enable_deletion_protection=self.request.protect,
             access_logs={"bucket": bucket, "prefix": self.name, "enabled": True} if bucket else None,
             tags=self.tags(),
-            opts=self.after(protect=self.request.protect),
+            opts=self.child_with(pulumi.ResourceOptions(protect=self.request.protect)),
         )
 
     def _firewall(self) -> None:
@@ -237,7 +237,7 @@ class _Endpoint:
                 "targetGroupARN": targets.arn,
                 "targetType": "ip",
             },
-            opts=self.after(*needs),
+            opts=self.child_with(pulumi.ResourceOptions(depends_on=list(needs))),
         )
 
 
