@@ -53,7 +53,7 @@ def startup_probe(
     ValueError for a size below 0 or a rate of 0.
     """
     needed = seconds_to_move(model_bytes, bytes_per_second) * safety + server_start_s
-    return StartupProbe(period_s, max(1, math.ceil(needed / period_s)))
+    return StartupProbe(period_s, max(1, -int(-needed // period_s)))
 
 
 def progress_deadline_s(
