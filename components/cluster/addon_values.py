@@ -25,9 +25,8 @@ def gpu_operator(pools: Sequence[Pool]) -> dict[str, Any]:
     """NVIDIA GPU operator on EKS: device plugin, metrics, MIG and time slicing. Driver and container toolkit are in the
     image that EKS gives to GPU nodes."""
     tolerate = tolerations(pools)
-    sliced = {
-        pool.name: pool.sharing.replicas for pool in pools if pool.sharing and pool.sharing.mode == "time-slicing"
-    }
+    shared = [(pool.name, pool.sharing) for pool in pools if pool.sharing]
+    sliced = {name: sharing.replicas for name, sharing in shared if sharing.mode == "time-slicing"}
     values: dict[str, Any] = {
         "driver": {"enabled": False},
         "toolkit": {"enabled": False},

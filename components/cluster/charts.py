@@ -50,8 +50,12 @@ def release(
     namespace: pulumi.Input[str],
     after: Sequence[pulumi.Resource] = (),
     skip_crds: bool = False,
+    provider: k8s.Provider | None = None,
 ) -> k8s.helm.v3.Release:
-    """Install a pinned chart: all of it or nothing, in a namespace that exists, and ready before others go on."""
+    """Install a pinned chart: all of it or nothing, in a namespace that exists, and ready before others go on.
+
+    `provider` where the parent doesn't hand one down.
+    """
     return k8s.helm.v3.Release(
         name,
         name=chart.chart.rsplit("/", 1)[-1],
@@ -65,5 +69,5 @@ def release(
         cleanup_on_fail=True,
         timeout=TIMEOUT_SECONDS,
         max_history=5,
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=list(after)),
+        opts=pulumi.ResourceOptions(parent=parent, provider=provider, depends_on=list(after)),
     )

@@ -46,7 +46,14 @@ class EksControlPlane(pulumi.ComponentResource):
     security_group_id: pulumi.Output[str]
     """The cluster security group: control plane, nodes and pods talk freely within it."""
 
-    def __init__(self, name: str, args: EksOptions, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: EksOptions,
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        after: Sequence[pulumi.Resource] = (),
+    ) -> None:
         super().__init__("aicloud:cluster:EksControlPlane", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         kept = pulumi.ResourceOptions(parent=self, protect=args.protect)
@@ -114,7 +121,7 @@ class EksControlPlane(pulumi.ComponentResource):
             deletion_protection=args.protect,
             region=region,
             tags=tags,
-            opts=pulumi.ResourceOptions(parent=self, protect=args.protect, depends_on=[policy, logs]),
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect, depends_on=[policy, logs, *after]),
         )
         self._administrators(name, args, partition)
         self.security_group_id = self.cluster.vpc_config.apply(lambda vpc: vpc.cluster_security_group_id)

@@ -44,7 +44,7 @@ def node_pool(
     service_account: pulumi.Input[str],
     key: pulumi.Input[str],
     zones: pulumi.Input[Sequence[str]],
-    networks: Sequence[Mapping[str, pulumi.Input[str]]] = (),
+    networks: pulumi.Input[Sequence[Mapping[str, str]]] | None = None,
     resource_labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Arguments of gcp.container.NodePool, without those that name the cluster.
@@ -55,14 +55,17 @@ def node_pool(
     arguments: dict[str, Any] = {
         "node_locations": zones,
         "node_config": _node_config(pool, capacity, service_account, key, resource_labels or {}),
-        "network_config": {"enable_private_nodes": True, "additional_node_network_configs": list(networks) or None},
+        "network_config": {"enable_private_nodes": True, "additional_node_network_configs": networks},
         "management": {
             # A repair recreates the machine under the job; a broken machine shows in the alerts instead. Flex start
             # doesn't allow repairs at all.
             "auto_repair": pool.purpose != "training" and kind != "flex-start",
-            # Release channels demand upgrades; those of training pools wait for the cluster's maintenance exclusion.
-            "auto_upgrade": True,
+            "auto_upgrade": True,  # release channels demand it
         },
+        # Training nodes keep their version for as long as it is supported at all.
+        "maintenance_policies": [{"exclusion_until_end_of_supports": [{"enabled": True}]}]
+        if pool.purpose == "training"
+        else None,
         # One machine less at a time where there is no spare one to be had, one more where there is.
         "upgrade_settings": {"max_surge": 0, "max_unavailable": 1}
         if kind in ("reservation", "flex-start")

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as k8s
-from components.cluster.karpenter_policy import EVENTS, controller_policy, queue_policy
 
 from components.cluster import karpenter_pools as compiled
 from components.cluster.charts import KARPENTER, KARPENTER_CRDS, release
 from components.cluster.eks import EksControlPlane
+from components.cluster.karpenter_policy import EVENTS, controller_policy, queue_policy
 from components.cluster.ladder import Pool
 from components.security import WorkloadIdentity
 

@@ -26,6 +26,7 @@ def controller(
     region: str,
     network_id: pulumi.Input[str],
     tags: Mapping[str, str],
+    kubernetes: k8s.Provider,
     after: Sequence[pulumi.Resource],
 ) -> k8s.helm.v3.Release:
     """Its identity and its release.
@@ -71,6 +72,7 @@ def controller(
         parent,
         namespace=NAMESPACE,
         after=[*after, identity],
+        provider=kubernetes,
     )
 
 
