@@ -289,7 +289,7 @@ class _Vpc:
             tags=self.tags(f"{name}-s3"),
             opts=self.child,
         )
-        allowed = self._security_group("endpoints", "HTTPS from machines and pods to the AWS services' endpoints")
+        allowed = self._security_group("endpoints", "HTTPS from machines and pods to endpoints of AWS services")
         for origin, block in (("machines", addresses.vpc), ("pods", AWS_PODS)):
             aws.vpc.SecurityGroupIngressRule(
                 f"{name}-endpoints-{origin}",

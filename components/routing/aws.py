@@ -135,7 +135,7 @@ class _Endpoint:
             f"{name}-clients",
             region=self.region,
             security_group_id=group.id,
-            description="HTTPS from the accelerator, under the clients' addresses",
+            description="HTTPS from the accelerator, with client addresses preserved",
             cidr_ipv4="0.0.0.0/0",
             ip_protocol="tcp",
             from_port=443,
