@@ -14,7 +14,8 @@ import pulumi
 import pulumi_kubernetes as k8s
 import pytest
 
-from components.inference import TritonInference, scaling
+from components.cluster.addon_values import prometheus_adapter
+from components.inference import TritonInference
 from planner.plan import UNKNOWN, Plan, Resource
 from tests.support import plan_of
 
@@ -161,4 +162,4 @@ def _planted(value: Any, old: str, new: str) -> Any:
 def test_what_autoscalers_look_at_is_what_the_metrics_adapter_makes(inference: Plan) -> None:
     scalers = inference.of_type("kubernetes:autoscaling/v2:HorizontalPodAutoscaler")
     metrics = {metric["pods"]["metric"]["name"] for scaler in scalers for metric in scaler.inputs["spec"]["metrics"]}
-    assert metrics == {scaling.adapter_rule()["name"]["as"]}
+    assert metrics == {rule["name"]["as"] for rule in prometheus_adapter()["rules"]["custom"]}

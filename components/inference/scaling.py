@@ -4,25 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-METRIC = "triton_queue_seconds_per_request"
-"""Seconds that a request waits in Triton's queue, mean over its pod's models and the last two minutes."""
-
-
-def adapter_rule() -> dict[str, Any]:
-    """The prometheus-adapter rule that makes METRIC out of what Triton exports.
-
-    Both series are counters (Triton, docs/user_guide/metrics.md), and their rates' quotient does not grow with traffic.
-    A pod without requests has waited for nothing, hence 0 and not 0/0.
-    """
-    window, by = "[2m]", "by (<<.GroupBy>>)"
-    waited = f"sum(rate(nv_inference_queue_duration_us{{<<.LabelMatchers>>}}{window})) {by}"
-    requests = f"sum(rate(nv_inference_request_success{{<<.LabelMatchers>>}}{window})) {by}"
-    return {
-        "seriesQuery": 'nv_inference_queue_duration_us{namespace!="",pod!=""}',
-        "resources": {"overrides": {"namespace": {"resource": "namespace"}, "pod": {"resource": "pod"}}},
-        "name": {"as": METRIC},
-        "metricsQuery": f"{waited} / 1e6 / clamp_min({requests}, 1e-9)",
-    }
+from components.cluster.addon_values import QUEUE_METRIC
 
 
 def quantity_of_seconds(milliseconds: float) -> str:
@@ -43,7 +25,7 @@ def autoscaler_spec(deployment: str, least: int, most: int, queue_objective_ms: 
             {
                 "type": "Pods",
                 "pods": {
-                    "metric": {"name": METRIC},
+                    "metric": {"name": QUEUE_METRIC},
                     "target": {"type": "AverageValue", "average_value": quantity_of_seconds(queue_objective_ms)},
                 },
             }

@@ -302,15 +302,6 @@ def test_quantities_are_written_as_the_api_server_writes_them(milliseconds: floa
     assert scaling.quantity_of_seconds(milliseconds) == quantity
 
 
-def test_the_metric_is_a_quotient_of_two_rates() -> None:
-    rule = scaling.adapter_rule()
-    assert rule["name"]["as"] == scaling.METRIC
-    query = rule["metricsQuery"]
-    waited, requests = query.split(" / 1e6 / ")
-    assert waited == "sum(rate(nv_inference_queue_duration_us{<<.LabelMatchers>>}[2m])) by (<<.GroupBy>>)"
-    assert requests.startswith("clamp_min(sum(rate(nv_inference_request_success{<<.LabelMatchers>>}[2m]))")
-
-
 def test_pods_are_scraped_where_they_export(plan: Plan) -> None:
     spec = plan.one("kubernetes:monitoring.coreos.com/v1:PodMonitor").inputs["spec"]
     (endpoint,) = spec["podMetricsEndpoints"]
