@@ -33,7 +33,8 @@ class _AwsStorage:
         self.parent, self.name, self.args = parent, name, args
         self.region: str = args["region"]
         self.tags: Mapping[str, str] = args.get("tags") or {}
-        self.protect = bool(args.get("protect", False))
+        # None, not False: where the caller protects the whole component, its children inherit that.
+        self.protect = True if args.get("protect") else None
         invoke = pulumi.InvokeOptions(parent=parent)
         self.account = aws.get_caller_identity(opts=invoke).account_id
         self.partition = aws.get_partition(opts=invoke).partition

@@ -30,7 +30,8 @@ class _GcpStorage:
         self.parent, self.name, self.args = parent, name, args
         self.region: str = args["region"]
         self.labels = gcp_labels(args.get("tags") or {})
-        self.protect = bool(args.get("protect", False))
+        # None, not False: where the caller protects the whole component, its children inherit that.
+        self.protect = True if args.get("protect") else None
         invoke = pulumi.InvokeOptions(parent=parent)
         self.project = gcp.organizations.get_project(opts=invoke).project_id
         self.storage_agent = gcp.storage.get_project_service_account(opts=invoke).member
@@ -177,7 +178,7 @@ class _GcpStorage:
                 {"network": self.args["network_id"], "modes": ["MODE_IPV4"], "connect_mode": "PRIVATE_SERVICE_ACCESS"}
             ],
             kms_key_name=key.id,
-            deletion_protection_enabled=self.protect,
+            deletion_protection_enabled=bool(self.protect),
             deletion_protection_reason="Holds the warm tier's data" if self.protect else None,
             deletion_policy=self.deletion_policy,
             labels=self.labels,

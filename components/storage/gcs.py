@@ -19,7 +19,7 @@ def private_bucket(
     key: pulumi.Input[str],
     ages: Ages,
     labels: Mapping[str, str],
-    protect: bool,
+    protect: bool | None,
     opts: pulumi.ResourceOptions,
 ) -> gcp.storage.Bucket:
     """A regional bucket that can be made public by nobody and takes objects under this key only.

@@ -81,8 +81,6 @@ def check(name: str, args: Mapping[str, Any]) -> None:
         refuse("name", name, "it names the bucket: 2 to 40 lower-case letters, digits and dashes, a letter first")
     if args["cloud"] not in LUSTRE:
         refuse("cloud", args["cloud"], "accepted are 'aws' and 'gcp'")
-    if not args["namespaces"]:
-        refuse("namespaces", args["namespaces"], "name at least one: without a namespace there is no claim to mount")
     for index, namespace in enumerate(args["namespaces"]):
         if not _NAMESPACE.fullmatch(namespace):
             refuse(f"namespaces[{index}]", namespace, "a namespace has lower-case letters, digits and dashes")

@@ -41,7 +41,7 @@ class PrivateBucket(pulumi.ComponentResource):
         logs: Optional["PrivateBucket"] = None,
         logs_of_account: Optional[pulumi.Input[str]] = None,
         tags: Mapping[str, str],
-        protect: bool,
+        protect: Optional[bool],
         parent: pulumi.Resource,
     ) -> None:
         super().__init__("aicloud:storage:PrivateBucket", name, {}, pulumi.ResourceOptions(parent=parent))
@@ -122,7 +122,7 @@ def log_bucket(
     region: str,
     account: pulumi.Input[str],
     tags: Mapping[str, str],
-    protect: bool,
+    protect: Optional[bool],
     parent: pulumi.Resource,
 ) -> PrivateBucket:
     """Where the buckets of a region log their requests: S3 takes only a bucket of the same region for that."""

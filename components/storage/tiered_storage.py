@@ -62,7 +62,8 @@ class TieredStorageArgs(TypedDict):
     zone_count: NotRequired[int]
     """AWS: how many of the subnets get an EFS mount target; default 3."""
     namespaces: list[str]
-    """Kubernetes namespaces that get a claim for each tier. Pass what creates them in the options' `depends_on`."""
+    """Kubernetes namespaces that get a claim for each tier, or none where nothing mounts. What makes the namespaces
+    goes into the options' `depends_on`."""
     hot: NotRequired[HotTierArgs]
     """Default none: node-local NVMe needs no claim, it's every pod's `emptyDir` on a pool with `local_nvme_raid`."""
     warm: NotRequired[WarmTierArgs]
