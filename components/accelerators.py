@@ -107,8 +107,10 @@ def machine_type(cloud: str, name: str) -> MachineType:
     """The machine type of that name. Raises NotOffered, with the nearest names, where the catalog has none."""
     offered = {machine.name: machine for machine in machines(cloud=cloud)}
     if name not in offered:
-        raise NotOffered(f"no machine type {name!r} on {cloud}{_did_you_mean(name, offered)}; the catalog has"
-                         f" {', '.join(sorted(offered)) or 'none there'}")  # fmt: skip
+        nearest = ", ".join(difflib.get_close_matches(name, offered, 5, 0)) or "none there"
+        raise NotOffered(
+            f"no machine type {name!r} on {cloud}{_did_you_mean(name, offered)}; the nearest are {nearest}"
+        )
     return offered[name]
 
 

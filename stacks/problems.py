@@ -12,7 +12,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-_MISSING = object()
+_MISSING, _UNKNOWN = object(), object()
+_MANY = 15
+"""More choices than this are not listed, only the nearest."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,14 @@ class Problem:
     def missing(cls, path: str, accepted: str) -> Problem:
         return cls(path, _MISSING, accepted)
 
+    @classmethod
+    def unknown(cls, path: str, keys: Iterable[str]) -> Problem:
+        """A key that nothing reads."""
+        return cls(path, _UNKNOWN, did_you_mean(re.split(r"[.:]", path)[-1], keys))
+
     def __str__(self) -> str:
-        got = "is missing" if self.value is _MISSING else f"got {_shown(self.value)}"
-        return f"{self.path}: {got}; expected {self.accepted}"
+        special = {id(_MISSING): "is missing", id(_UNKNOWN): "no such key"}
+        return f"{self.path}: {special.get(id(self.value), f'got {_shown(self.value)}')}; expected {self.accepted}"
 
 
 class SettingsError(ValueError):
@@ -44,13 +51,15 @@ class SettingsError(ValueError):
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """`one of a, b, c`, with the nearest first choice where the word looks like a slip of the pen."""
+    """`one of a, b, c`, with the nearest choice where the word looks like a slip of the pen."""
     known = list(known)
     # a word that was cut short (h100) is nearer than one that differs by a letter (h200)
     begun = [name for name in known if isinstance(word, str) and len(word) > 1 and name.startswith(word)]
     close = begun or difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"one of {', '.join(known)}{hint}"
+    if len(known) > _MANY:
+        return f"one of {len(known)}, such as {', '.join(difflib.get_close_matches(str(word), known, 5, 0))}{hint}"
+    return f"one of {', '.join(known) or 'none'}{hint}"
 
 
 def of_pydantic(hint: Any, path: str, detail: Any) -> Problem:
@@ -64,8 +73,7 @@ def of_pydantic(hint: Any, path: str, detail: Any) -> Problem:
         case "missing":
             return Problem.missing(place, str(field.description) if field else "a value")
         case "extra_forbidden":
-            keys = [str(known.alias) for known in model.model_fields.values()] if model else []
-            return Problem(place, detail["input"], f"no such key, but {did_you_mean(location[-1], keys)}")
+            return Problem.unknown(place, [str(known.alias) for known in model.model_fields.values()] if model else [])
         case "literal_error":
             known = re.findall(r"[^\s',]+", context["expected"].replace(" or ", " "))
             return Problem(place, detail["input"], did_you_mean(detail["input"], known))
@@ -100,7 +108,7 @@ def _wording(kind: str, context: dict[str, Any], fallback: str) -> str:
         case "greater_than_equal":
             return f"at least {context['ge']}"
         case "greater_than":
-            return f"more than {context['gt']}"
+            return f"more than {context['gt']:g}"
         case "less_than_equal":
             return f"at most {context['le']}"
         case "too_short":

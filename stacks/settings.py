@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from components.accelerators import CpuMachine, MachineType, best_machine, cpu_machine, machine_type
 from stacks import accepted, validation
-from stacks.problems import Problem, SettingsError, did_you_mean, item_model, of_pydantic
+from stacks.problems import Problem, SettingsError, item_model, of_pydantic
 
 PROJECT = "ai-cloud"
 
@@ -326,7 +326,7 @@ def parse(values: Mapping[str, Any]) -> Settings:
     for key in values:
         project, _, name = key.partition(":")
         if project == PROJECT and name not in fields:
-            problems.append(Problem(key, values[key], f"no such key, but {did_you_mean(name, fields)}"))
+            problems.append(Problem.unknown(key, fields))
     for name, (field, hint) in fields.items():
         key = f"{PROJECT}:{name}"
         if key in values:
@@ -378,4 +378,6 @@ def _validated(hint: Any, raw: Any, path: str) -> tuple[Any, list[Problem]]:
         # by way of JSON, where a list may become a tuple although types are strict
         return TypeAdapter(hint).validate_json(json.dumps(raw, default=str), strict=True), []
     except ValidationError as error:
-        return None, [of_pydantic(hint, path, detail) for detail in error.errors(include_url=False)]
+        details = error.errors(include_url=False)
+        # pydantic doesn't count entries that have a mistake of their own, and so calls their list too short
+        return None, [of_pydantic(hint, path, it) for it in details if it["type"] != "too_short" or not it["input"]]

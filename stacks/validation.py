@@ -46,7 +46,7 @@ class Environment:
         written = values.get("ai-cloud:regions")
         entries = [entry for entry in written if isinstance(entry, Mapping)] if isinstance(written, list) else []
         self.named = [entry["region"] for entry in entries if isinstance(entry.get("region"), str)]
-        self.complete = len(self.regions) == (len(written) if isinstance(written, list) else -1)
+        self.complete = bool(entries) and len(self.regions) == len(entries)
         """Whether every region could be read; if not, what a missing one would have offered is unknown."""
         self.values = values
 
@@ -81,9 +81,11 @@ class Environment:
         found: dict[str, Problem] = {}
         for place in places:
             machine = _machine(path, pool, place)
-            wrong = [machine] if isinstance(machine, Problem) else _machine_offers(path, pool, place, machine)
-            # a rung or a fabric that a machine doesn't have is one mistake, in however many regions
-            found |= {f"{problem.path}{problem.accepted}": problem for problem in wrong}
+            if isinstance(machine, Problem):
+                found[f"{machine.path} {place.region}"] = machine
+            else:  # what a machine doesn't have is one mistake, in however many regions
+                for problem in _machine_offers(path, pool, place, machine):
+                    found.setdefault(problem.path, problem)
         yield from found.values()
 
     def pool_names(self) -> Iterator[Problem]:
@@ -110,6 +112,7 @@ class Environment:
                 yield Problem(f"{path}.regions", place.region, "regions whose purposes include serving")
             elif (problem := self._unplaced(path, model, place)) is not None:
                 yield problem
+                return  # the others may say the same
 
     def model_names(self) -> Iterator[Problem]:
         seen: dict[str, int] = {}
@@ -165,28 +168,27 @@ class Environment:
         return [place for place in self.regions.values() if purpose == "system" or purpose in place.purposes]
 
     def _unplaced(self, path: str, model: Model, place: Region) -> Problem | None:
-        """Why no serving pool of a region can hold a replica."""
+        """Why no serving pool of a region can hold a replica; None where one can, or where that cannot be told."""
         serving = [pool for pool in self.pools.values() if pool.purpose == "serving"]
         pools = [pool for pool in serving if place in self._places(pool.regions, "serving")]
-        sizes = {}
-        for pool in pools:
-            machine = _machine("", pool, place)
-            if isinstance(machine, MachineType) and machine.accelerator == model.accelerator:
-                sizes[pool.name] = machine.count * _shares(pool)
-        if not sizes:
-            if any(True for _ in _unread(self.values.get("ai-cloud:nodePools"), self.pools)):
-                return None  # a pool that couldn't be read may be the one
-            offered = sorted({pool.accelerator for pool in pools if pool.accelerator}) or ["none"]
-            accepted = f"an accelerator of a serving pool in {place.region}: {', '.join(offered)}"
-            return Problem(f"{path}.accelerator", model.accelerator, accepted)
-        if model.gpus > max(sizes.values()):
-            accepted = f"at most {max(sizes.values())}, as many as a machine of {max(sizes, key=sizes.__getitem__)} has"
-            return Problem(f"{path}.gpus", model.gpus, f"{accepted} in {place.region}")
-        return None
-
-
-def _unread(written: Any, read: Mapping[int, Any]) -> Iterator[int]:
-    return (index for index in range(len(written) if isinstance(written, list) else 0) if index not in read)
+        found = {pool.name: (pool, _machine("", pool, place)) for pool in pools}
+        sizes = {
+            name: machine.count * _shares(pool)
+            for name, (pool, machine) in found.items()
+            if isinstance(machine, MachineType) and machine.accelerator == model.accelerator
+        }
+        if sizes and model.gpus > max(sizes.values()):
+            largest = max(sizes, key=sizes.__getitem__)
+            accepted = f"at most {sizes[largest]}, as many as a machine of {largest} has in {place.region}"
+            return Problem(f"{path}.gpus", model.gpus, accepted)
+        written = self.values.get("ai-cloud:nodePools")
+        unread = not isinstance(written, list) or len(written) > len(self.pools)
+        elsewhere = any(name not in self.named for pool in serving for name in pool.regions or ())
+        if sizes or unread or elsewhere or any(isinstance(machine, Problem) for _, machine in found.values()):
+            return None  # either all is well, or another line tells of the pool that may be the one
+        offered = sorted({pool.accelerator for pool in pools if pool.accelerator}) or ["there is none"]
+        accepted = f"an accelerator of a serving pool in {place.region}: {', '.join(offered)}"
+        return Problem(f"{path}.accelerator", model.accelerator, accepted)
 
 
 def _ladder(path: str, pool: NodePool, regions: list[str]) -> Iterator[Problem]:
@@ -199,9 +201,14 @@ def _ladder(path: str, pool: NodePool, regions: list[str]) -> Iterator[Problem]:
     floors = sum(rung.floor for rung in pool.ladder)
     if floors > pool.max and all(rung.floor <= pool.max for rung in pool.ladder):
         yield Problem(f"{path}.ladder", f"floors of {floors} in all", f"floors of at most max, which is {pool.max}")
-    ceilings = [pool.max if rung.ceiling is None else rung.ceiling for rung in pool.ladder]
-    if sum(ceilings) < pool.max:
-        yield Problem(f"{path}.ladder", f"ceilings of {sum(ceilings)} in all", f"room for max, which is {pool.max}")
+    most = {rung.kind: pool.max if rung.ceiling is None else rung.ceiling for rung in pool.ladder}
+    if sum(most.values()) < pool.max:
+        yield Problem(
+            f"{path}.ladder", f"ceilings of {sum(most.values())} in all", f"room for max, which is {pool.max}"
+        )
+    if (lasting := sum(most.values()) - most.get("flex-start", 0)) < pool.min <= pool.max:
+        accepted = f"at most {lasting}: flex start ends its machines within a week, so none can stay there"
+        yield Problem(f"{path}.min", pool.min, accepted)
 
 
 def _rung(path: str, rung: Rung, pool: NodePool, regions: list[str]) -> Iterator[Problem]:
@@ -212,7 +219,8 @@ def _rung(path: str, rung: Rung, pool: NodePool, regions: list[str]) -> Iterator
             accepted = f"a pool of one region, for that is where a reservation is; this one has {', '.join(regions)}"
             yield Problem(f"{path}.reservations", rung.reservations, accepted)
     elif rung.reservations:
-        yield Problem(f"{path}.reservations", rung.reservations, f"none on a {rung.kind} rung")
+        accepted = f"none, which only {' and '.join(RESERVED)} rungs have"
+        yield Problem(f"{path}.reservations", rung.reservations, accepted)
     most = pool.max if rung.ceiling is None else rung.ceiling
     if rung.ceiling is not None and rung.ceiling > pool.max:
         yield Problem(f"{path}.ceiling", rung.ceiling, f"at most max, which is {pool.max}")
