@@ -123,6 +123,8 @@ class Resource:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Resource:
         """Read ResourceV3 JSON; PlanError where it has no URN or type."""
+        if not isinstance(state, dict):
+            raise PlanError(f"a resource is {type(state).__name__}: {json.dumps(state)[:120]}; expected an object")
         for key in ("urn", "type"):
             if not isinstance(state.get(key), str) or not state[key]:
                 raise PlanError(f"a resource without {key!r}: {json.dumps(state)[:120]}")
@@ -285,17 +287,17 @@ class Plan:
         if version not in EXPORT_VERSIONS:
             raise PlanError(f"version {version!r} of a stack export; this reads {EXPORT_VERSIONS}")
         deployment = document["deployment"]
-        if not isinstance(deployment, dict) or not isinstance(deployment.get("resources") or [], list):
+        if not isinstance(deployment, dict) or not isinstance(deployment.get("resources"), list | type(None)):
             raise PlanError("'deployment.resources' is not a list")
         own = document.get("aicloud") or {}
-        states = [state for state in deployment.get("resources") or [] if not state.get("delete")]
+        states = [s for s in deployment.get("resources") or [] if not (isinstance(s, dict) and s.get("delete"))]
         return cls._of_states(states, [Diagnostic(**d) for d in own.get("diagnostics", ())], own)
 
     @classmethod
     def _from_preview(cls, document: Mapping[str, Any]) -> Plan:
         if not isinstance(document["steps"], list):
             raise PlanError("'steps' is not a list")
-        states = [step["newState"] for step in document["steps"] if step.get("newState")]
+        states = [step["newState"] for step in document["steps"] if isinstance(step, dict) and step.get("newState")]
         found = [
             Diagnostic(d.get("severity", "info").split("#")[0], d.get("message", "").strip(), d.get("urn", ""))
             for d in document.get("diagnostics") or ()
@@ -305,12 +307,14 @@ class Plan:
     @classmethod
     def _of_states(cls, states: list[Any], diagnostics: list[Diagnostic], own: Mapping[str, Any]) -> Plan:
         # A replacement is two steps on one URN; both carry the same new state.
-        resources = {state.get("urn"): Resource.from_state(state) for state in states}
-        first = next(iter(resources.values()), None)
-        parts = urns.parse(first.urn) if first else None
+        resources = {resource.urn: resource for resource in map(Resource.from_state, states)}
+        try:
+            parts = [urns.parse(urn) for urn in resources][:1]
+        except ValueError as error:
+            raise PlanError(str(error)) from None
         return cls.of(
-            own.get("project") or (parts.project if parts else ""),
-            own.get("stack") or (parts.stack if parts else ""),
+            own.get("project") or "".join(part.project for part in parts),
+            own.get("stack") or "".join(part.stack for part in parts),
             resources.values(),
             diagnostics,
         )

@@ -50,18 +50,19 @@ def main() -> int:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    loop.set_exception_handler(lambda *_: None)
     loop.set_default_executor(ThreadPoolExecutor(max_workers=arguments.parallel))
-    with sdk.patched():
+    with sdk.patched() as failed:
         try:
             loop.run_until_complete(pulumi.runtime.run_in_stack(runner._entry(Path(arguments.program))))
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a program raises is its result
-            found = Diagnostics()
-            runner.report_error(error, found, root)
-            for diagnostic in found.sorted():
-                # The place travels in the message: the Log call has no field for it.
-                pulumi.log.error(f"{diagnostic.place}\x00{diagnostic.message}")
-            return FAILED if found.sorted() else 0
-    return 0
+            failed.add(error)
+        found = Diagnostics()
+        runner.report(failed, found, root)
+        for diagnostic in found.sorted():
+            # The place travels in the message: the Log call has no field for it.
+            pulumi.log.error(f"{diagnostic.place}\x00{diagnostic.message}")
+        return FAILED if found.sorted() else 0
 
 
 if __name__ == "__main__":

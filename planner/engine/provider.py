@@ -6,7 +6,7 @@ plain values, so that the same provider can also be served as a plugin process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -84,15 +84,27 @@ class SimulatedProvider:
 
     @staticmethod
     def _with_secrets(type: str, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-        """A secret input stays secret when it is echoed; so do the outputs that the SDK declares as secret."""
+        """Outputs that the SDK declares as secret are; and so is, at any depth, what was made out of a secret input."""
         try:
             declared = schema.resource_schema(type).secret_outputs
         except schema.UnknownType:
             declared = ()
+        texts = sorted(text for text in values.secret_texts(inputs) if text)
         return {
-            key: values.secret(value) if key in declared or values.is_secret(inputs.get(key)) else value
+            key: values.secret(value) if key in declared or values.is_secret(inputs.get(key)) else _marked(value, texts)
             for key, value in known.items()
         }
+
+
+def _marked(value: Any, secrets: Sequence[str]) -> Any:
+    """The value, with each text in it that holds one of the secrets wrapped as a secret."""
+    if not secrets:
+        return value
+    if isinstance(value, dict):
+        return {key: _marked(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_marked(item, secrets) for item in value]
+    return values.secret(value) if isinstance(value, str) and any(text in value for text in secrets) else value
 
 
 def with_unknown_outputs(type: str, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import importlib
 import io
 import logging
 import os
+import re
 import runpy
 import sys
 import sysconfig
@@ -26,6 +27,7 @@ from pulumi.runtime import settings as runtime_settings
 
 from planner.engine import sdk
 from planner.engine.diagnostics import Diagnostics
+from planner.engine.failures import Failures
 from planner.engine.monitor import Engine
 
 Program = Path | Callable[[], Any]
@@ -78,7 +80,7 @@ def _run(engine: Engine, program: Program) -> None:
     )
     printed = io.StringIO()
     with (
-        sdk.patched(),
+        sdk.patched() as failed,
         _without_garbage_collection(),
         contextlib.redirect_stdout(printed),
         _in_project(target.root, program),
@@ -87,7 +89,8 @@ def _run(engine: Engine, program: Program) -> None:
         try:
             loop.run_until_complete(pulumi.runtime.run_in_stack(_entry(program)))
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a program raises is its result
-            report_error(error, engine.diagnostics, target.root)
+            failed.add(error)
+        report(failed, engine.diagnostics, target.root)
     for line in printed.getvalue().splitlines():
         engine.diagnostics.add("info", line)
 
@@ -102,21 +105,39 @@ def _entry(program: Program) -> Callable[[], Any]:
     return execute
 
 
-def report_error(error: BaseException, diagnostics: Diagnostics, root: Path | None) -> None:
+def report(failed: Failures, diagnostics: Diagnostics, root: Path | None) -> None:
     """Say what a program raised, and at which of its own lines."""
-    if isinstance(error, SystemExit) and not error.code:
-        return
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_the_programs(frame.filename, root)]
-    place = f"{_relative(frames[-1].filename, root)}:{frames[-1].lineno}" if frames else ""
-    if isinstance(error, SyntaxError) and error.filename:
-        place = f"{_relative(error.filename, root)}:{error.lineno}"
-    name = type(error).__name__
-    message = f"the program exited with {error.code!r}" if isinstance(error, SystemExit) else f"{name}: {error}"
-    # Our own and Pulumi's exceptions speak for themselves; any other is told with the way it came.
-    if len(frames) > 1:
-        way = " <- ".join(f"{_relative(f.filename, root)}:{f.lineno}" for f in reversed(frames[:-1]))
-        message += f"\n  called from {way}"
-    diagnostics.add("error", message, place=place)
+    for error, position in failed.errors.values():
+        if isinstance(error, SystemExit) and not error.code:
+            continue
+        frames = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if _is_the_programs(frame.filename, root)
+        ]
+        lines = [f"{_relative(frame.filename, root)}:{frame.lineno}" for frame in reversed(frames)]
+        if position is not None:
+            lines = [f"{_relative(position.uri.removeprefix('file://'), root)}:{position.line}"]
+        if isinstance(error, SyntaxError) and error.filename:
+            lines.insert(0, f"{_relative(error.filename, root)}:{error.lineno}")
+        message = _message(error)
+        if len(lines) > 1:
+            message += f"\n  called from {' <- '.join(lines[1:])}"
+        diagnostics.add("error", message, place=lines[0] if lines else "")
+
+
+_IN_RESOURCE = re.compile(r"While processing resource: '(?P<name>.*?)', type:? '(?P<type>.*?)'")
+_IN_INPUT = re.compile(r"While processing input: '(?P<input>\w+)', type (?P<expected>.*?), value (?P<value>.*)")
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"the program exited with {error.code!r}"
+    text = str(error)
+    resource, value = _IN_RESOURCE.search(text), _IN_INPUT.search(text)
+    if resource and value:
+        # The SDK could not make sense of an input at all. It says so in three nested exceptions, in its own terms.
+        expected = value["expected"].removeprefix("<class '").removesuffix("'>")
+        return f"{resource['type']} {resource['name']!r}: {value['input']}: expected {expected}, got {value['value']}"
+    return f"{type(error).__name__}: {text}"
 
 
 def _is_the_programs(filename: str, root: Path | None) -> bool:
@@ -136,6 +157,8 @@ def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     logger.setLevel(logging.CRITICAL)
     loop = asyncio.new_event_loop()
     loop.set_default_executor(InlineExecutor())
+    # A failure reaches every output that depends on it, and asyncio would print each one that nobody looks at.
+    loop.set_exception_handler(lambda *_: None)
     asyncio.set_event_loop(loop)
     try:
         yield loop
@@ -165,6 +188,9 @@ def _without_garbage_collection() -> Iterator[None]:
     try:
         yield
     finally:
+        # Everything counts as young now, and enabling would collect it all at once. By way of the frozen ones it becomes
+        # old: it is collected when the interpreter next looks through its old objects.
+        gc.freeze()
         gc.unfreeze()
         if enabled:
             gc.enable()
