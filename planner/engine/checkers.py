@@ -67,7 +67,7 @@ class Report:
             self.error(path, message)
 
     def show(self, value: Any) -> str:
-        kind = _KINDS.get(type(value), type(value).__name__)
+        kind = KINDS.get(type(value), type(value).__name__)
         if self.secrets:
             return f"{kind} {SECRET}"
         if isinstance(value, dict) and SIGNATURE in value:
@@ -78,10 +78,15 @@ class Report:
         return f"{kind} {text}" if len(text) <= 60 else f"{kind} {text[:56]}…"
 
 
-_KINDS = {str: "string", bool: "boolean", int: "number", float: "number", list: "list", dict: "object"}
+KINDS = {str: "string", bool: "boolean", int: "number", float: "number", list: "list", dict: "object"}
 
 Path = tuple[Any, Any] | None
 """Where a value is: (path of what it is in, key or index). Written out only when there is something to say."""
+
+
+def path_of(keys: Iterable[Any]) -> str:
+    """Keys and indices as a property path: ["env", 0, "a.b"] is `env[0]["a.b"]`."""
+    return _text(functools.reduce(lambda parent, key: (parent, key), keys, None))
 
 
 def _text(path: Path) -> str:
