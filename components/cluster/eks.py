@@ -124,7 +124,9 @@ class EksControlPlane(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=args.protect, depends_on=[policy, logs, *after]),
         )
         self._administrators(name, args, partition)
-        self.security_group_id = self.cluster.vpc_config.apply(lambda vpc: vpc.cluster_security_group_id)
+        # EKS makes the group with the cluster: it is not known before the ARN is, although `vpc_config` is an argument.
+        group = self.cluster.vpc_config.apply(lambda vpc: vpc.cluster_security_group_id)
+        self.security_group_id = pulumi.Output.all(self.cluster.arn, group).apply(lambda values: values[1])
         self.kubeconfig = pulumi.Output.secret(
             pulumi.Output.json_dumps(
                 kubeconfig(

@@ -48,7 +48,7 @@ class EksNodes(pulumi.ComponentResource):
     - for each rung with standing machines a launch template (IMDSv2 with one hop, encrypted gp3 root, EFA interfaces,
       capacity reservation) and a node group whose minimum, desired and maximum size are that number: neither Karpenter
       nor an autoscaler can take those machines away. This is what enforces a serving pool's on-demand floor.
-    - for static pools a cluster placement group, hence one zone
+    - for static pools a cluster placement group, hence one zone (a Capacity Block needs none)
     """
 
     role: aws.iam.Role
@@ -121,7 +121,7 @@ class EksNodes(pulumi.ComponentResource):
         check_standing(pool, capacity)
         short = f"{pool.name}-{capacity.rung.kind}"
         placement = None
-        if pool.static:
+        if pool.static and capacity.rung.kind != "capacity-block":  # a block lies close together by itself
             placement = aws.ec2.PlacementGroup(
                 f"{self._name}-{short}",
                 strategy="cluster",

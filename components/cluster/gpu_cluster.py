@@ -81,7 +81,7 @@ class NodePoolArgs(TypedDict):
     local_nvme_raid: NotRequired[bool]
     """Stripe the local NVMe disks as the pods' ephemeral storage. Default false."""
     zones: NotRequired[list[str]]
-    """Zones of the network; default all of them."""
+    """Zones of the network; default all, or the first one for a static pool. A reservation lies in one: name it."""
     labels: NotRequired[dict[str, str]]
     """More labels of the nodes."""
     taints: NotRequired[list[TaintArgs]]

@@ -172,8 +172,10 @@ class Karpenter(pulumi.ComponentResource):
                 pool,
                 rung,
                 role=self._args.node_role.name,
-                subnets=_terms(self._args.subnet_ids),
-                security_groups=_terms([self._control_plane.security_group_id, *fabric]),
+                subnets=pulumi.Output.from_input(self._args.subnet_ids).apply(
+                    lambda subnets: [{"id": subnet} for subnet in subnets]
+                ),
+                security_groups=[{"id": group} for group in (self._control_plane.security_group_id, *fabric)],
                 key=self._control_plane.key.arn,
                 tags=self._args.tags,
             ),
@@ -188,7 +190,3 @@ class Karpenter(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.release, node_class], custom_timeouts=DRAIN),
         )
         return [node_class, node_pool]
-
-
-def _terms(ids: pulumi.Input[Sequence[str]] | Sequence[pulumi.Input[str]]) -> pulumi.Output[list[dict[str, str]]]:
-    return pulumi.Output.from_input(ids).apply(lambda values: [{"id": value} for value in values])
