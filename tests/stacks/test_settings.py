@@ -7,22 +7,19 @@ import copy
 import ipaddress
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-import pulumi
 import pytest
-import yaml
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from components.accelerators import MACHINES, REGIONS, MachineType
 from stacks.problems import SettingsError
-from stacks.settings import Settings, from_pulumi, load_settings, parse
+from stacks.settings import Settings, parse
 
-STACKS = Path(__file__).parents[2] / "stacks"
-ENVIRONMENTS = ("dev", "staging", "prod")
 GONE = object()
+unhurried = hypothesis_settings(deadline=None)  # a busy machine is no failure
 
 BASE: dict[str, Any] = {
     "gcp:project": "some-project",
@@ -86,10 +83,6 @@ def problems_of(config: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(SettingsError) as error:
         parse(config)
     return {problem.path: str(problem) for problem in error.value.problems}
-
-
-def environment(name: str) -> dict[str, Any]:
-    return yaml.safe_load((STACKS / f"Pulumi.{name}.yaml").read_text())["config"]
 
 
 POOLS, REGION, MODEL = "ai-cloud:nodePools", "ai-cloud:regions", "ai-cloud:models"
@@ -283,51 +276,6 @@ def test_a_pool_becomes_the_arguments_of_the_component() -> None:
     json.dumps(args)
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_an_environment_is_right(name: str) -> None:
-    settings = parse(environment(name))
-    for region in settings.regions:
-        purposes = {pool.purpose for pool in settings.node_pools_in(region)}
-        assert purposes == {"system", *region.purposes}
-        assert settings.models_in(region) if "serving" in region.purposes else True
-
-
-def test_environments_are_what_they_are_for() -> None:
-    dev, staging, prod = (parse(environment(name)) for name in ENVIRONMENTS)
-    assert [region.cloud for region in dev.regions] == ["aws"]
-    serving = [pool for pool in dev.node_pools if pool.purpose == "serving"]
-    assert [(pool.min, [rung.kind for rung in pool.ladder]) for pool in serving] == [(0, ["spot"])]
-    assert sorted(region.cloud for region in staging.regions) == ["aws", "gcp"]
-    assert sorted(region.cloud for region in prod.regions) == ["aws"] * 3 + ["gcp"] * 2
-    continents = {"us": "america", "eu": "europe", "europe": "europe", "ap": "asia", "asia": "asia"}
-    assert {continents[region.name.split("-")[0]] for region in prod.regions} == {"america", "europe", "asia"}
-    assert prod.protect
-    assert {region.region for region in prod.regions} == set(prod.storage.cold.replicate_to)
-    training = [pool for pool in prod.node_pools if pool.purpose == "training"]
-    assert all(pool.fabric and pool.accelerator == "h100-80gb" for pool in training)
-    assert len(prod.regions_for("training")) == 2
-    assert [prod.gpudirect_networks_in(region) for region in prod.regions] == [0, 0, 0, 8, 0]
-    assert len(prod.regions_for("serving")) == 5
-    for region in prod.regions:
-        pools = [pool for pool in prod.node_pools_in(region) if pool.purpose == "serving"]
-        assert any(rung.kind == "on-demand" and rung.floor >= 1 for pool in pools for rung in pool.ladder)
-
-
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_pulumi_hands_over_the_same_settings(name: str) -> None:
-    """As the engine passes configuration to a program: text as it is, everything else as JSON."""
-    values = environment(name)
-    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
-    pulumi.runtime.set_all_config(text)
-    try:
-        assert from_pulumi() == load_settings(pulumi.Config("ai-cloud")) == load_settings(values) == parse(values)
-        pulumi.runtime.set_config("ai-cloud:protect", "perhaps")
-        with pytest.raises(SettingsError, match="ai-cloud:protect: got 'perhaps'; expected true or false"):
-            from_pulumi()
-    finally:
-        pulumi.runtime.set_all_config({})
-
-
 networks = st.builds(
     lambda base, prefix, bits: str(ipaddress.IPv4Network((int(base.network_address) | bits, prefix), strict=False)),
     st.sampled_from([ipaddress.IPv4Network(text) for text in ("10.0.0.0/14", "172.16.0.0/14", "192.168.0.0/16")]),
@@ -336,6 +284,7 @@ networks = st.builds(
 ).filter(lambda text: ipaddress.IPv4Network(text).is_private)
 
 
+@unhurried
 @given(st.lists(networks, min_size=2, max_size=5))
 def test_overlapping_networks_are_found_if_and_only_if_they_overlap(cidrs: list[str]) -> None:
     places = [f"aws:{name}" for name in REGIONS["aws"][: len(cidrs)]]
@@ -356,6 +305,7 @@ def test_overlapping_networks_are_found_if_and_only_if_they_overlap(cidrs: list[
         assert [region.cidr for region in parse(config).regions] == cidrs
 
 
+@unhurried
 @given(st.data())
 def test_right_settings_come_through_unchanged(data: st.DataObject) -> None:
     """Whatever the catalog offers can be asked for, and the parsed settings, written again, are the same settings."""
@@ -392,6 +342,7 @@ def test_right_settings_come_through_unchanged(data: st.DataObject) -> None:
     assert settings.node_pools[1].model_dump(by_alias=True, exclude_unset=True, mode="json") == pool
 
 
+@unhurried
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
