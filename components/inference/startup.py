@@ -9,8 +9,8 @@ SAFETY = 2.0
 """Times the estimate. A probe that is too patient costs minutes once; one that is not kills a server that loads."""
 
 SERVER_START_S = 60.0
-"""Seconds of Triton itself: process, CUDA contexts, backends, warm-up. It was ready in 3 to 8 s on a CPU with small
-models (docs/LOG.md); the rest is for GPUs and is not measured."""
+"""Seconds of Triton itself: process, CUDA contexts, backends, warm-up. Two small models on a CPU were ready in 3 to 8 s
+(Triton 2.51, November 2026); the rest is for GPUs and is not measured."""
 
 MACHINE_START_S = 900.0
 """Seconds until a pod that fits no machine has one, its driver and the image (about 16 GB). Not measured."""

@@ -507,18 +507,17 @@ def test_the_manifest_command_writes_what_fetch_reads(tmp_path: Path, capsys: py
 
 @pytest.fixture
 def triton():
-    """A server that answers as Triton does: 200 when a model version is ready, 400 when not, 404 when unknown."""
+    """A server that answers as Triton 2.51 does: 200 when a model version is ready, 400 when not or not known."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answers = {
                 "/v2/models/resnet50/versions/3/ready": 200,
                 "/v2/models/bert/versions/1/ready": 200,
-                "/v2/models/loading/versions/1/ready": 400,
             }
             if "slow" in self.path:
                 time.sleep(1)
-            self.send_response(answers.get(self.path, 404))
+            self.send_response(answers.get(self.path, 400))
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -537,7 +536,7 @@ def triton():
         (["resnet50:3"], 0, ""),
         (["resnet50:3", "bert:1"], 0, ""),
         (["resnet50:3", "loading:1", "bert:1"], 1, "loading:1: not ready: HTTP 400"),
-        (["resnet50:4"], 1, "resnet50:4: not ready: HTTP 404"),
+        (["resnet50:4"], 1, "resnet50:4: not ready: HTTP 400"),
         (["slow:1", "resnet50:3"], 1, "slow:1: not ready: no answer"),
     ],
 )
