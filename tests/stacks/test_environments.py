@@ -1,4 +1,4 @@
-"""dev, staging and prod as they are written: right, what they are for, and the same to Pulumi as to a reader of YAML."""
+"""dev, staging and prod as they are written: right, fit for what they are for, and read by Pulumi as they stand."""
 
 from __future__ import annotations
 
