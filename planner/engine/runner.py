@@ -16,7 +16,6 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,19 +32,18 @@ from planner.engine.monitor import Engine
 Program = Path | Callable[[], Any]
 
 
-class InlineExecutor(futures.ThreadPoolExecutor):
-    """Runs a call at once on the caller's thread: no hand-over between threads, and the same order in every run.
+class InlineLoop(asyncio.SelectorEventLoop):
+    """Runs what is meant for a thread of the default executor at once, on the caller's.
 
-    asyncio accepts only a ThreadPoolExecutor as its default executor.
+    So there is no hand-over between threads, and the same order in every run.
     """
 
-    def __init__(self) -> None:
-        super().__init__(max_workers=1)
-
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
-        future: futures.Future[Any] = futures.Future()
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        future = self.create_future()
         try:
-            future.set_result(function(*args, **kwargs))
+            future.set_result(func(*args))
         except BaseException as error:  # noqa: BLE001  it belongs to whoever awaits the future
             future.set_exception(error)
         return future
@@ -155,8 +153,7 @@ def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     logger = logging.getLogger("asyncio")
     level, before = logger.level, _current_event_loop()
     logger.setLevel(logging.CRITICAL)
-    loop = asyncio.new_event_loop()
-    loop.set_default_executor(InlineExecutor())
+    loop = InlineLoop()
     # A failure reaches every output that depends on it, and asyncio would print each one that nobody looks at.
     loop.set_exception_handler(lambda *_: None)
     asyncio.set_event_loop(loop)
@@ -188,8 +185,8 @@ def _without_garbage_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        # Everything counts as young now, and enabling would collect it all at once. By way of the frozen ones it becomes
-        # old: it is collected when the interpreter next looks through its old objects.
+        # All that the run has made is young still, and enabling would look through it at once. By way of the frozen
+        # objects it becomes old, and waits for the interpreter's next full collection.
         gc.freeze()
         gc.unfreeze()
         if enabled:

@@ -20,6 +20,9 @@ import pulumi
 import pulumi.runtime
 from pulumi.runtime import resource, resource_cycle_breaker, rpc, stack
 from pulumi.runtime.proto import resource_pb2, source_pb2
+from pulumi.runtime.rpc_manager import RPCManager
+
+from planner.engine import failures, sdk_speed
 
 _NOT_THE_PROGRAM = (pulumi.__path__[0], str(Path(__file__).parents[1]), "<frozen")
 INVOKED_FROM: contextvars.ContextVar[source_pb2.SourcePosition | None] = contextvars.ContextVar(
@@ -28,8 +31,10 @@ INVOKED_FROM: contextvars.ContextVar[source_pb2.SourcePosition | None] = context
 
 
 @contextmanager
-def patched() -> Iterator[None]:
-    """Have the SDK as a preview needs it; as it was, afterwards."""
+def patched() -> Iterator[failures.Failures]:
+    """Have the SDK as a preview needs it; as it was, afterwards. Yields what fails in between."""
+    failed = failures.Failures()
+    failures.CURRENT.set(failed)
     with ExitStack() as patches:
 
         def replace(target: Any, name: str, new: Any) -> None:
@@ -39,10 +44,13 @@ def patched() -> Iterator[None]:
             if hasattr(pulumi.runtime, name):
                 replace(pulumi.runtime, name, _remembering_the_caller(getattr(pulumi.runtime, name)))
         replace(resource, "_get_stack_trace", _stack_trace)
+        replace(RPCManager, "do_rpc", failures.remembering_the_line(RPCManager.do_rpc))
         replace(stack, "wait_for_rpcs", _wait_for_rpcs)
         for module in (rpc, resource_cycle_breaker):
             replace(module, "declare_dependency", _declare_dependency)
-        yield
+        for target, name, new in sdk_speed.REPLACEMENTS:
+            replace(target, name, new)
+        yield failed
 
 
 class PositionedMonitor:
@@ -109,11 +117,17 @@ def _stack_trace() -> source_pb2.StackTrace:
 
 
 def _declare_dependency(from_resource: Any, to_resource: Any) -> bool:
-    """As the SDK's: record the edge and say whether it is free of a cycle. The SDK recurses; 1,000 deep is too deep."""
+    """As the SDK's: record the edge and say whether it is free of a cycle. The SDK recurses; 1,000 deep is too deep.
+
+    Only a resource that something depends on can close a cycle. In most programs that is none, since a resource is
+    registered before what depends on it; so the graph is walked for the few others.
+    """
     edges = from_resource.__dict__.setdefault("_edges", set())
     if to_resource in edges:
         return True
-    seen, waiting = set(), [to_resource]
+    if to_resource is from_resource:
+        return False
+    seen, waiting = set(), [to_resource] if "_needed" in from_resource.__dict__ else []
     while waiting:
         reached = waiting.pop()
         if reached is from_resource:
@@ -122,36 +136,46 @@ def _declare_dependency(from_resource: Any, to_resource: Any) -> bool:
             seen.add(reached)
             waiting += reached.__dict__.get("_edges", ())
     edges.add(to_resource)
+    to_resource.__dict__["_needed"] = True
     return True
 
 
 async def _wait_for_rpcs(await_all_outstanding_tasks: bool = True) -> None:
-    """As the SDK's: return once nothing is outstanding, raise the first error.
+    """As the SDK's: return once nothing is outstanding. It raises only then, so that all that fails has been collected.
 
     The SDK re-arms a callback on every pending output whenever one of them completes, which is quadratic in a long
     chain of resources; this waits once for a whole wave.
     """
-    manager = stack._get_rpc_manager()
+    manager, failed = stack._get_rpc_manager(), failures.CURRENT.get()
     while True:
         while manager.rpcs:
             await asyncio.sleep(0)
             try:
                 await manager.rpcs.pop()
-            except Exception as error:
-                if manager.unhandled_exception is not None:
-                    raise error from manager.unhandled_exception.with_traceback(manager.exception_traceback)
-                raise
+            except Exception as error:  # noqa: BLE001  it is collected, and raised below
+                failed.add(error)
         if manager.unhandled_exception is not None:
-            raise manager.unhandled_exception.with_traceback(manager.exception_traceback)
+            failed.add(manager.unhandled_exception)
         if await_all_outstanding_tasks:
             with stack.SETTINGS.lock:
                 outputs = list(stack.SETTINGS.outputs)
                 stack.SETTINGS.outputs.clear()
             if outputs:
-                done, pending = await asyncio.wait(outputs, return_when=asyncio.FIRST_EXCEPTION)
+                # What waits for something that failed may wait for ever.
+                patience = _PATIENCE if failed.errors else None
+                done, pending = await asyncio.wait(outputs, timeout=patience, return_when=asyncio.FIRST_EXCEPTION)
                 for task in done:
-                    task.result()
+                    if not task.cancelled() and (raised := task.exception()) is not None:
+                        failed.add(raised)
+                if not done and failed.errors:
+                    break
                 with stack.SETTINGS.lock:
                     stack.SETTINGS.outputs.update(pending)
         if not manager.rpcs and not stack.SETTINGS.outputs:
-            return
+            break
+    for error, _ in failed.errors.values():
+        raise error
+
+
+_PATIENCE = 1.0
+"""Seconds without any progress after which a run that has failed is over."""
