@@ -23,7 +23,7 @@ OUTPUTS = [
 
 def network(**args: Any) -> Callable[[], None]:
     def program() -> None:
-        made = RegionalNetwork("net", args)  # type: ignore[typeddict-item]
+        made = RegionalNetwork("net", args)  # type: ignore[arg-type]
         for output in OUTPUTS:
             pulumi.export(output, getattr(made, output))
 
