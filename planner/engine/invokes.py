@@ -104,7 +104,7 @@ class Answers:
             )
         if instead and schema.invoke_result_type(token) is None:
             return Answer(dict(instead), "placeholder", (), reason)
-        return Answer(placeholder(token, ask, reason, instead), "placeholder", (), reason)
+        return Answer(_placeholder(ask, reason, instead), "placeholder", (), reason)
 
     def _ask(self, token: str, args: Mapping[str, Any], region: str | None, config: Mapping[str, Any]) -> Ask:
         google = token.startswith("gcp:")
@@ -119,17 +119,19 @@ class Answers:
         )
 
 
-def placeholder(
-    token: str, ask: Ask | None = None, reason: str = "", known: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def placeholder(token: str, args: Mapping[str, Any] | None = None, region: str | None = None) -> dict[str, Any]:
     """An answer of the type that the SDK declares, made up. NoAnswer where no installed SDK has the function."""
-    if schema.invoke_result_type(token) is None:
-        package = token.split(":", 1)[0]
+    return _placeholder(Answers()._ask(token, args or {}, region, {}))
+
+
+def _placeholder(ask: Ask, reason: str = "", known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    if schema.invoke_result_type(ask.token) is None:
+        package = ask.token.split(":", 1)[0]
         raise NoAnswer(
-            f"{token} cannot be answered: {reason or f'no installed SDK of {package!r} has this function'}; "
-            f"record an answer with `aicloud record STACK --token {token}`"
+            f"{ask.token} cannot be answered: {reason or f'no installed SDK of {package!r} has this function'}; "
+            f"record an answer with `aicloud record STACK --token {ask.token}`"
         )
-    return complete(token, known or {}, ask or Ask(token, {}, AWS_REGION))
+    return complete(ask.token, known or {}, ask)
 
 
 def complete(token: str, value: Mapping[str, Any], ask: Ask) -> dict[str, Any]:
@@ -206,7 +208,9 @@ def write_recorded(path: Path, answers: Iterable[Recorded]) -> None:
     ]
     entries.sort(key=lambda entry: (entry["token"], entry.get("region", ""), json.dumps(entry["args"], sort_keys=True)))
     text = json.dumps({"version": FILE_VERSION, "invokes": entries}, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    written = path.with_suffix(".tmp")  # beside it, so that a reader never sees half a file
+    written.write_text(text + "\n", encoding="utf-8")
+    written.replace(path)
 
 
 def _given(args: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import enum
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin
 
 import pulumi
@@ -17,7 +18,7 @@ from pulumi import _types
 
 from planner.engine import schema
 from planner.engine.simulated import aws_resources, gcp_resources, kubernetes_resources, other_resources
-from planner.engine.simulated.made import ACCOUNT, AWS_REGION, GCP_REGION, MOMENT, PROJECT, Made
+from planner.engine.simulated.made import ACCOUNT, AWS_REGION, GCP_REGION, MOMENT, PROJECT, Made, under_id
 
 _DEPTH = 2
 """How many objects inside one another a placeholder fills: a GKE cluster has hundreds, the deep ones hardly read."""
@@ -38,11 +39,12 @@ def synthesize(
     *,
     account: str = ACCOUNT,
     project: str = PROJECT,
+    existing: str = "",
 ) -> tuple[str, dict[str, Any]]:
     """The id and the outputs of a resource that has just been made: its inputs, and what the cloud would add.
 
-    `inputs` have Pulumi's names (camelCase) and no secret envelopes. Never raises: what nothing is known about gets an
-    id, and its inputs back.
+    `inputs` have Pulumi's names (camelCase) and no secret envelopes. `existing` is the id of a resource that is only
+    read. Never raises: what nothing is known about gets an id, and its inputs back.
     """
     made = Made(
         token=token,
@@ -55,6 +57,7 @@ def synthesize(
     )
     describe = _DESCRIBED_BY.get(made.package, other_resources.describe)
     id, known = describe(made)
+    id, known = existing or id, under_id(known, id, existing)
     try:
         described = schema.resource_schema(token)
     except schema.UnknownType:
@@ -63,8 +66,9 @@ def synthesize(
     outputs = {key: value for key, value in inputs.items() if value is not None}
     # An input that the provider completes (a network configuration, a status) replaces the one that was given.
     outputs |= {key: value for key, value in known.items() if key in declared or not declared}
+    made = replace(made, name=str(known.get("name") or name)).knowing(id=id)
     for key in always_set(described.cls) & declared.keys() - outputs.keys() - {"id", "urn"}:
-        value = placeholder(declared[key], key, made.knowing(id=id), computed=key not in (described.inputs or ()))
+        value = placeholder(declared[key], key, made, computed=key not in (described.inputs or ()))
         if value is not None:
             outputs[key] = value
     return id, outputs
@@ -151,6 +155,7 @@ _BY_NAME: Sequence[tuple[re.Pattern[str], str]] = [
     for pattern, template in (
         (r"^id$", "{id}"),
         (r"^name$", "{name}"),
+        (r"([iI]pv6|[pP]refix$|[dD]escription$|^comment$)", ""),
         (r"^region$", "{region}"),
         (r"^project$", "{project}"),
         (r"^(owner|account|registry)Id$", "{account}"),
@@ -185,7 +190,7 @@ _AWS_ID_PREFIXES = {
 def _text(key: str, made: Made) -> str:
     if made.package == "aws":
         if key == "arn" or key.endswith("Arn"):
-            return made.format("arn:{partition}:{service}:{region}:{account}:{kind}/{label}")
+            return made.format("arn:{partition}:{service}:{region}:{account}:{thing}/{label}")
         if key in _AWS_ID_PREFIXES:
             return f"{_AWS_ID_PREFIXES[key]}-{made.hex(17, key)}"
     for pattern, template in _BY_NAME:

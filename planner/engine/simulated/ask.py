@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from planner.engine.simulated.made import ACCOUNT, PROJECT, Made
+from planner.engine.simulated.made import ACCOUNT, PROJECT, Made, under_id
 
 
 class Cannot(Exception):
@@ -106,13 +106,10 @@ def existing(describe: Describe, token: str, *keys: str, **renamed: str) -> Answ
         given = ask.text(*keys) if keys else ""
         made = ask.made(token, seed=f"existing {given} {ask.region}" if given else "")
         id, outputs = describe(made)
-        if given and given != id:
-            # What the program knows it by is its id: put it wherever the made-up one went.
-            outputs = json.loads(json.dumps(outputs).replace(json.dumps(id)[1:-1], json.dumps(given)[1:-1]))
-            id = given
+        outputs = under_id(outputs, id, given)
         for old, new in renamed.items():
             if old in outputs:
                 outputs[new] = outputs[old]
-        return {**outputs, "id": id, "tags": outputs.get("tags", dict(ask.args.get("tags") or {}))}
+        return {**outputs, "id": given or id, "tags": outputs.get("tags", dict(ask.args.get("tags") or {}))}
 
     return answer

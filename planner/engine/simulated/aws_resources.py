@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,9 +41,8 @@ def describe(made: Made) -> tuple[str, dict[str, Any]]:
 
 def _by_convention(made: Made) -> Mapping[str, str]:
     """Services without a row: most things are named by the program, and their ARN says service, kind and name."""
-    kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", made.kind).lower()
-    id = f"{kind}-{{hex17}}" if made.service in ("ec2", "vpc", "ec2transitgateway") else "{name}"
-    return {"id": id, "arn": regional(made.service, f"{kind}/{{id}}")}
+    id = "{thing}-{hex17}" if made.service in ("ec2", "vpc", "ec2transitgateway") else "{name}"
+    return {"id": id, "arn": regional(made.service, "{thing}/{id}")}
 
 
 def _parts(made: Made) -> dict[str, str]:

@@ -75,6 +75,11 @@ class Made:
         return re.sub(r"[^a-z0-9-]+", "-", text).strip("-") or "x"
 
     @property
+    def thing(self) -> str:
+        """The kind as ARNs write it: `launch-template`."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", self.kind).lower()
+
+    @property
     def partition(self) -> str:
         return partition(self.region)
 
@@ -155,7 +160,7 @@ class Made:
         return template.format_map(_Fields(self))
 
 
-_OWN = frozenset("name label id region zone account project partition suffix service kind".split())  # noqa: SIM905
+_OWN = frozenset("name label id region zone account project partition suffix service thing".split())  # noqa: SIM905
 _PART = re.compile(r"(hex|upper|lower|digits)(\d+)$")
 
 
@@ -179,6 +184,21 @@ class _Fields(dict[str, str]):
             return getattr(made, part[1])(int(part[2]))
         # A reference that the program left out: made up, but the same wherever this thing is spoken of.
         return f"{key}-{made.hex(8, key)}"
+
+
+def under_id(outputs: Mapping[str, Any], made: str, given: str) -> dict[str, Any]:
+    """`outputs` of something that the program knows by the id `given`: it stands wherever the made-up id stood."""
+    if not made or not given or made == given:
+        return dict(outputs)
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace(made, given)
+        if isinstance(value, Mapping):
+            return {key: replaced(item) for key, item in value.items()}
+        return [replaced(item) for item in value] if isinstance(value, list) else value
+
+    return replaced(outputs)
 
 
 def partition(region: str) -> str:
