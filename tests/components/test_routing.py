@@ -1,7 +1,7 @@
 """RegionalEndpoint and GlobalLoadBalancer: one way in, and one setting that takes a region out of it everywhere."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -50,7 +50,7 @@ def drained(key: str) -> list[dict[str, Any]]:
     return [{**one, "drained": True} if one["region"] == key else one for one in ALL]
 
 
-def domain_records(plan: Plan) -> dict[str, dict[str, Any]]:
+def domain_records(plan: Plan) -> dict[str, Mapping[str, Any]]:
     return {r.inputs["setIdentifier"]: r.inputs for r in plan.of_type(RECORD) if r.inputs.get("setIdentifier")}
 
 
@@ -178,12 +178,12 @@ def test_two_clouds_have_latency_records_with_a_check_of_the_server_itself_for_e
         assert check.inputs["resourcePath"] == "/v2/health/ready"
         assert check.inputs["enableSni"] is True
     for key, record in records.items():
-        check = checks[record["healthCheckId"]].inputs
+        asked = checks[record["healthCheckId"]].inputs
         assert (record["name"], record["type"]) == (DOMAIN, "A")
         if key.startswith("aws:"):
-            assert check["fqdn"] == record["aliases"][0]["name"]
+            assert asked["fqdn"] == record["aliases"][0]["name"]
         else:
-            assert (check["fqdn"], check["ipAddress"]) == (DOMAIN, record["records"][0])
+            assert (asked["fqdn"], asked["ipAddress"]) == (DOMAIN, record["records"][0])
             assert record["ttl"] == 60
 
 
