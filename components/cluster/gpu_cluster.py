@@ -168,6 +168,7 @@ class GpuCluster(pulumi.ComponentResource):
     def __init__(self, name: str, args: GpuClusterArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
         _check(name, args)
         pools = pool_args.pools(f"GpuCluster {name!r}", args["cloud"], args["region"], args["node_pools"])
+        pool_args.check_zones(f"GpuCluster {name!r}", pools, args["zones"])
         super().__init__("aicloud:index:GpuCluster", name, {**args}, opts)
         # Defaults are settled here once, so that both clouds read the same dictionary.
         settled: GpuClusterArgs = {

@@ -32,6 +32,15 @@ def pools(where: str, cloud: str, region: str, arguments: Sequence[NodePoolArgs]
     return found
 
 
+def check_zones(where: str, found: Sequence[Pool], zones: object) -> None:
+    """ValueError for a pool in a zone that the network doesn't have, where `zones` are known by now."""
+    if isinstance(zones, list) and all(isinstance(zone, str) for zone in zones):
+        for one in found:
+            for zone in one.zones:
+                if zone not in zones:
+                    raise ValueError(f"{where}: node pool {one.name!r}: zones has {zone!r}; the network has {zones}")
+
+
 def pool(cloud: str, region: str, arguments: NodePoolArgs) -> Pool:
     """One checked pool. Numbers may be floats: that is how they arrive through a component package."""
     sharing = arguments.get("gpu_sharing")

@@ -1,0 +1,190 @@
+"""GpuCluster on both clouds: one set of arguments, the same outputs, the same add-ons, the same refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from components import labels
+from components.cluster import GpuCluster, charts
+from components.cluster.addon_values import QUEUE_METRIC
+from planner.engine import PreviewFailed
+from planner.plan import SECRET, UNKNOWN
+from tests.components.clusters import (
+    BATCH,
+    CLOUDS,
+    OUTPUTS,
+    SERVE,
+    TRAIN,
+    default,
+    depends,
+    objects,
+    plan_with,
+    releases,
+)
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_outputs_are_the_same_on_both_clouds(cloud: str) -> None:
+    outputs = plan_with(cloud, simulate_up=True).outputs
+    assert set(OUTPUTS) <= set(outputs)
+    assert outputs["cluster_name"] == "main"
+    assert outputs["endpoint"].startswith("https://")
+    assert outputs["kubeconfig"] == SECRET
+    assert bool(outputs["workload_identity_pool"]) is (cloud == "gcp")
+    assert bool(outputs["node_security_group_id"]) is (cloud == "aws")
+    assert outputs["addons"] > 10
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_everything_in_the_cluster_uses_its_own_provider(cloud: str) -> None:
+    plan = default(cloud)
+    provider = plan.one("pulumi:providers:kubernetes", "main-kubernetes")
+    inside = [r for r in plan if r.package == "kubernetes" and not r.is_provider]
+    assert len(inside) > 15
+    assert {r.provider.split("::")[3] for r in inside} == {"main-kubernetes"}
+    assert provider.inputs["kubeconfig"] in (SECRET, UNKNOWN)
+    assert str(provider.inputs["enableServerSideApply"]).lower() == "true"
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_releases_are_pinned_atomic_and_in_their_own_namespaces(cloud: str) -> None:
+    found = releases(default(cloud))
+    expected = {"kueue", "kube-prometheus-stack", "prometheus-adapter"}
+    if cloud == "aws":
+        expected |= {"karpenter", "karpenter-crd", "aws-load-balancer-controller", "gpu-operator"}
+        expected |= {"aws-efa-k8s-device-plugin"}
+    assert set(found) == expected
+    for name, release in found.items():
+        assert release.inputs["version"], name
+        assert release.inputs["atomic"] is True
+        assert release.inputs["timeout"] == charts.TIMEOUT_SECONDS
+        assert release.inputs["namespace"]
+    assert found["kueue"].inputs["chart"] == "oci://registry.k8s.io/kueue/charts/kueue"
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_queues_match_the_pools_and_come_after_kueue(cloud: str) -> None:
+    plan = default(cloud)
+    pools = {pool["name"]: pool for pool in CLOUDS[cloud]["node_pools"]}
+    flavors, found = objects(plan, "ResourceFlavor"), objects(plan, "ClusterQueue")
+    assert set(flavors) == set(pools)
+    assert set(found) == {"serving", "training"}
+    kueue = releases(plan)["kueue"]
+    for resource in [*flavors.values(), *found.values()]:
+        assert resource.inputs["apiVersion"] == "kueue.x-k8s.io/v1beta2"
+        assert depends(plan, resource, kueue)
+    for queue in found.values():
+        assert queue.inputs["spec"]["cohortName"] in objects(plan, "Cohort")
+    (group,) = found["serving"].inputs["spec"]["resourceGroups"]
+    assert group["flavors"] == [{"name": "serve", "resources": [{"name": "nvidia.com/gpu", "nominalQuota": 40}]}]
+    configuration = yaml.safe_load(kueue.inputs["values"]["managerConfig"]["controllerManagerConfigYaml"])
+    assert {"cpu", "memory"} <= set(configuration["resources"]["excludeResourcePrefixes"])
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_queue_metric_is_per_request_and_defined_when_nothing_is_served(cloud: str) -> None:
+    (rule,) = releases(default(cloud))["prometheus-adapter"].inputs["values"]["rules"]["custom"]
+    assert rule["name"]["as"] == QUEUE_METRIC == "triton_queue_seconds_per_request"
+    assert "nv_inference_queue_duration_us" in rule["metricsQuery"]
+    assert "/ 1e6" in rule["metricsQuery"]
+    assert "> 0) or" in rule["metricsQuery"]
+    assert rule["metricsQuery"].count("<<.LabelMatchers>>") == rule["metricsQuery"].count("<<.GroupBy>>") == 3
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_default_storage_class_is_encrypted(cloud: str) -> None:
+    (storage,) = default(cloud).of_type("kubernetes:storage.k8s.io/v1:StorageClass")
+    assert storage.inputs["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
+    key = {"aws": "kmsKeyId", "gcp": "disk-encryption-kms-key"}[cloud]
+    assert storage.inputs["parameters"][key] == UNKNOWN
+    assert storage.inputs["volumeBindingMode"] == "WaitForFirstConsumer"
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_plan_is_the_same_twice(cloud: str) -> None:
+    assert plan_with(cloud).to_json() == default(cloud).to_json()
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_protection_reaches_the_cluster_and_its_key(cloud: str) -> None:
+    stateful = {"aws": ("aws:eks/cluster:Cluster", "aws:kms/key:Key")}.get(
+        cloud, ("gcp:container/cluster:Cluster", "gcp:kms/cryptoKey:CryptoKey")
+    )
+    guarded, open_ = default(cloud), plan_with(cloud, protect=False)
+    for kind in stateful:
+        assert all(r.protect for r in guarded.of_type(kind))
+        assert not any(r.protect for r in open_.of_type(kind))
+    assert guarded.one(stateful[0]).inputs["deletionProtection"] is True
+    assert open_.one(stateful[0]).inputs["deletionProtection"] is False
+
+
+# ---- what pods see
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("pool", [SERVE, BATCH, TRAIN], ids=["shared serving", "training with fabric", "static"])
+def test_every_pool_finds_its_nodes_by_the_same_labels_and_taints(cloud: str, pool: dict[str, Any]) -> None:
+    plan = plan_with(cloud, node_pools=[pool])
+    found: list[tuple[dict[str, str], set[str]]] = []
+    for resource in plan.of_type("gcp:container/nodePool:NodePool"):
+        node = resource.inputs["nodeConfig"]
+        found.append((node.get("labels") or {}, {t["key"] for t in node.get("taints") or ()}))
+    for resource in plan.of_type("aws:eks/nodeGroup:NodeGroup"):
+        found.append((resource.inputs.get("labels") or {}, {t["key"] for t in resource.inputs.get("taints") or ()}))
+    for resource in objects(plan, "NodePool").values():
+        template = resource.inputs["spec"]["template"]
+        found.append((template["metadata"]["labels"], {t["key"] for t in template["spec"]["taints"]}))
+    nodes = [(own, taints) for own, taints in found if own.get(labels.POOL) == pool["name"]]
+    assert nodes
+    for own, taints in nodes:
+        assert own[labels.PURPOSE] == pool["purpose"]
+        assert own[labels.ACCELERATOR] == pool["accelerator"]
+        assert "nvidia.com/gpu" in taints
+        assert (labels.PURPOSE in taints) is (pool["purpose"] == "training")
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("cloud", "changes", "message"),
+    [
+        ("aws", {"cluster_name": "Main_Cluster"}, "cluster_name is 'Main_Cluster'"),
+        ("aws", {"kubernetes_version": "latest"}, "kubernetes_version is 'latest'"),
+        ("aws", {"administrators": ["ann"]}, "administrators has 'ann'; on aws each begins with arn:"),
+        ("gcp", {"administrators": ["arn:aws:iam::1:role/x"]}, "on gcp each begins with user: or group:"),
+        ("aws", {"public_access_cidrs": ["0.0.0.0/0"]}, "public_access_cidrs has '0.0.0.0/0'"),
+        ("aws", {"node_pools": [SERVE, SERVE]}, "2 node pools are called 'serve'"),
+        ("aws", {"node_pools": [{**SERVE, "accelerator": "l44"}]}, "node_pools[0]: no accelerator 'l44', did you mean"),
+        ("aws", {"node_pools": [{**SERVE, "machine_type": "p5.48xlarge"}]}, "which has h100-80gb, but accelerator is"),
+        ("aws", {"region": "us-west-1", "node_pools": [{**SERVE, "machine_type": "g6.xlarge"}]}, "is not offered in"),
+        ("aws", {"node_pools": [SERVE, {**BATCH, "ladder": [{"kind": "flex-start"}]}]}, "node_pools[1]: node pool"),
+        (
+            "aws",
+            {
+                "node_pools": [
+                    {**BATCH, "min": 2, "ladder": [{"kind": "reservation", "reservations": ["cr-0a", "cr-0b"]}]}
+                ]
+            },
+            "standing machines are launched into exactly one",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_refused_by_name(cloud: str, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(PreviewFailed) as refused:
+        plan_with(cloud, **changes)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_zone_that_the_network_lacks_is_refused(cloud: str) -> None:
+    with pytest.raises(PreviewFailed, match=r"zones has 'mars-1a'; the network has"):
+        plan_with(cloud, node_pools=[{**TRAIN, "zones": ["mars-1a"]}])
+
+
+def test_an_unknown_cloud_is_refused() -> None:
+    with pytest.raises(ValueError, match="GpuCluster 'main': cloud is 'azure'; accepted are 'aws' and 'gcp'"):
+        GpuCluster("main", {**CLOUDS["aws"], "cloud": "azure"})  # type: ignore[typeddict-item]
