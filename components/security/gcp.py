@@ -25,15 +25,7 @@ def bind(parent: pulumi.Resource, name: str, args: WorkloadIdentityArgs) -> pulu
             bucket=access["bucket"],
             role="roles/storage.objectUser" if access.get("write") else "roles/storage.objectViewer",
             member=member,
-            condition={
-                "title": "prefix",
-                "description": f"Only objects under {prefix}",
-                "expression": pulumi.Output.from_input(access["bucket"]).apply(
-                    lambda bucket, prefix=prefix: prefix_condition(bucket, prefix)
-                ),
-            }
-            if prefix
-            else None,
+            condition=_only_under(access["bucket"], prefix) if prefix else None,
             opts=child,
         )
     for role in args.get("gcp_project_roles") or []:
@@ -41,6 +33,14 @@ def bind(parent: pulumi.Resource, name: str, args: WorkloadIdentityArgs) -> pulu
             f"{name}-{role.rsplit('/', 1)[-1]}", project=project.project_id, role=role, member=member, opts=child
         )
     return member
+
+
+def _only_under(bucket: pulumi.Input[str], prefix: str) -> dict[str, pulumi.Input[str]]:
+    return {
+        "title": "prefix",
+        "description": f"Only objects under {prefix}",
+        "expression": pulumi.Output.from_input(bucket).apply(lambda name: prefix_condition(name, prefix)),
+    }
 
 
 def principal(project_number: str, pool: str, namespace: str, service_account: str) -> str:

@@ -75,7 +75,7 @@ def _check(name: str, args: WorkloadIdentityArgs) -> None:
     if args["cloud"] not in ("aws", "gcp"):
         raise ValueError(f"{where}: cloud is {args['cloud']!r}; accepted are 'aws' and 'gcp'")
     for field in ("namespace", "service_account"):
-        value = args[field]  # type: ignore[literal-required]
+        value = args[field]
         if not _DNS_NAME.fullmatch(value):
             raise ValueError(
                 f"{where}: {field} is {value!r}; a Kubernetes name has lower-case letters, digits and dashes"
