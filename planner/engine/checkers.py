@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import json
+import re
 import typing
 from collections import abc
 from collections.abc import Callable, Iterable, Mapping
@@ -26,8 +27,11 @@ from planner.plan import SECRET, UNKNOWN
 
 _ARCHIVE_SIGNATURE = rpc._special_archive_sig
 
-_SHORT = 8
-"""An open enum of at most this many values is worth a warning; longer ones are lists that grow (regions, machines)."""
+_LISTS = 100
+"""An enum of more values than this is a catalogue (EC2 instance types): a value that it lacks says nothing."""
+
+_FEW = 8
+"""An object of at most this many properties has them all named in the message about one that it doesn't have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ class _Boolean(Checker):
 
 
 class _Choice(Checker):
-    """An enum, or a Literal. An open one takes any string: only a value that looks like a slip gets a warning."""
+    """An enum, or a Literal. An open one takes any string, since SDKs lag; what looks like a slip gets a warning."""
 
     def __init__(self, values: Iterable[Any], open: bool) -> None:
         self.values = list(values)
@@ -204,8 +208,15 @@ class _Choice(Checker):
             report.error(path, f"expected {self.label}, got {report.show(value)}{hint}")
         elif type(value) is not str:
             report.mismatch(path, value, "a string", converted=type(value) in (bool, int, float))
-        elif len(self.values) <= _SHORT:
-            report.warning(path, f"{report.show(value)} is not {self.label}{did_you_mean(value, self.values)}")
+        elif len(self.values) <= _LISTS:
+            meant = closest(value, self.values)
+            # Another number is another version: python3.15 may well exist.
+            if meant and _without_digits(meant) != _without_digits(value):
+                report.warning(path, f"{report.show(value)} is not {self.label} (did you mean {meant!r}?)")
+
+
+def _without_digits(text: str) -> str:
+    return re.sub(r"\d+", "", text)
 
 
 class _List(Checker):
@@ -296,7 +307,7 @@ class _Object(Checker):
         """In the style it was written in: `subnet_id` is answered with subnet_ids, `subnetID` with subnetIds."""
         unused = [known for key, known in self.properties.items() if value.get(key) is None]
         meant = closest(name, [known.python_name if "_" in name else known.name for known in unused])
-        if meant is None and len(self.properties) <= _SHORT:
+        if meant is None and len(self.properties) <= _FEW:
             return f"; there are {', '.join(sorted(self.properties))}"
         return f" (did you mean {meant!r}?)" if meant else ""
 
