@@ -322,12 +322,14 @@ def _hashable(part: tuple[Any, ...]) -> bool:
 
 
 def _claim_templates(spec: Mapping[str, Any]) -> frozenset[Any]:
-    return frozenset(_get(claim, "metadata.name") for claim in _list(spec.get("volumeClaimTemplates")))
+    names = (_get(claim, "metadata.name") for claim in _list(spec.get("volumeClaimTemplates")))
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def _names(items: Any) -> list[Any]:
-    """The names of a list of objects, one each: UNKNOWN where the object is, [UNKNOWN] where the list is."""
-    return [UNKNOWN] if items == UNKNOWN else [_get(item, "name") for item in _list(items)]
+    """The names of a list of objects: None where one has none, UNKNOWN where it (or the whole list) is unknown."""
+    names = [UNKNOWN] if items == UNKNOWN else [_get(item, "name") for item in _list(items)]
+    return [name if isinstance(name, str) else None for name in names]
 
 
 def _get(value: Any, path: str) -> Any:
