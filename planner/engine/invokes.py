@@ -13,6 +13,7 @@ from planner.engine.outputs import object_placeholder
 from planner.engine.simulated import aws, aws_iam, aws_machines, aws_services, gcp, kubernetes, others
 from planner.engine.simulated.ask import Ask, Cannot, Refused, Simulation
 from planner.engine.simulated.made import ACCOUNT, AWS_REGION, GCP_REGION, PROJECT
+from planner.engine.values import has_unknown
 from planner.plan import SECRET
 
 SIMULATED: Mapping[str, Simulation] = {
@@ -64,13 +65,12 @@ class Answers:
 
     def __init__(
         self,
-        recorded: Iterable[Recorded] | Mapping[str, Iterable[Recorded]] | None = None,
+        recorded: Iterable[Recorded] | None = None,
         account: str = ACCOUNT,
         gcp_project: str = PROJECT,
         strict: bool = False,
     ) -> None:
-        groups = recorded.values() if isinstance(recorded, Mapping) else [recorded or ()]
-        self._recorded = [one for group in groups for one in group]
+        self._recorded = list(recorded or ())
         self._account = account
         self._project = gcp_project
         self._strict = strict
@@ -84,7 +84,8 @@ class Answers:
     ) -> Answer:
         """Answer one call. NoAnswer for an unknown token, and with `strict` where only a placeholder is possible."""
         ask = self._ask(token, args, region, provider_config or {})
-        reason, instead = "", {}
+        reason = ""
+        instead: Mapping[str, Any] = {}
         if simulation := SIMULATED.get(token):
             try:
                 value = simulation.answer(ask)
@@ -107,15 +108,14 @@ class Answers:
         return Answer(_placeholder(ask, reason, instead), "placeholder", (), reason)
 
     def _ask(self, token: str, args: Mapping[str, Any], region: str | None, config: Mapping[str, Any]) -> Ask:
-        google = token.startswith("gcp:")
-        project = args.get("project") or config.get("project") or self._project
+        known = {key: value for key, value in config.items() if not has_unknown(value)}
         return Ask(
             token=token,
             args=_given(args),
-            region=region or config.get("region") or (GCP_REGION if google else AWS_REGION),
+            region=region or known.get("region") or (GCP_REGION if token.startswith("gcp:") else AWS_REGION),
             account=self._account,
-            project=str(project),
-            config=config,
+            project=str(args.get("project") or known.get("project") or self._project),
+            config=known,
         )
 
 
@@ -159,7 +159,11 @@ def recording_path(folder: Path, stack: str) -> Path:
 
 
 def read_recorded(path: Path) -> list[Recorded]:
-    """Read recorded answers; none where there is no file. ValueError names the file, the entry and the key."""
+    """Read recorded answers; none where there is no file. ValueError names the file, the entry and the key.
+
+    The file is `{"version": 1, "invokes": [{"token": ..., "args": {...}, "region": ..., "result": {...}}]}`. Arguments
+    and results have Pulumi's names; an entry without `region` holds for all; `[secret]` stands for any secret.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -67,7 +67,7 @@ def synthesize(
     # An input that the provider completes (a network configuration, a status) replaces the one that was given.
     outputs |= {key: value for key, value in known.items() if key in declared or not declared}
     made = replace(made, name=str(known.get("name") or name)).knowing(id=id)
-    for key in always_set(described.cls) & declared.keys() - outputs.keys() - {"id", "urn"}:
+    for key in sorted(always_set(described.cls) & declared.keys() - outputs.keys() - {"id", "urn"}):
         value = placeholder(declared[key], key, made, computed=key not in (described.inputs or ()))
         if value is not None:
             outputs[key] = value

@@ -394,6 +394,18 @@ def test_a_chart_is_rendered_where_helm_is(monkeypatch: pytest.MonkeyPatch, tmp_
     assert answer.note.endswith("Error: no such chart")
 
 
+def test_a_kustomization_is_rendered_where_kustomize_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kustomize = tmp_path / "kustomize"
+    kustomize.write_text("#!/bin/sh\necho \"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: '$2'\"\n")
+    kustomize.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = ask("kubernetes:kustomize:directory", directory="overlays/dev")["result"]
+    assert found["metadata"]["name"] == "overlays/dev"
+    kustomize.unlink()
+    with pytest.raises(NoAnswer, match="neither kustomize nor kubectl is installed"):
+        ask("kubernetes:kustomize:directory", directory="overlays/dev")
+
+
 # ---- order of answers, strictness, placeholders
 
 UNSIMULATED = "aws:msk/getCluster:getCluster"

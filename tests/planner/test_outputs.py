@@ -188,6 +188,7 @@ def test_kubernetes_objects() -> None:
     assert re.fullmatch(r"n/settings-[0-9a-f]{8}", id)
     assert out["metadata"]["name"] == id.removeprefix("n/")
     assert made("kubernetes:core/v1:ConfigMap", {"metadata": {"name": "x"}}, None)[0] == "default/x"
+    assert made("kubernetes:karpenter.sh/v1:NodePool", {"metadata": {"name": "x"}}, None)[0] == "x"
     assert made("kubernetes:core/v1:Namespace", {"metadata": {"name": "x"}}, None)[0] == "x"
     service = {"metadata": {"name": "s"}, "spec": {"type": "LoadBalancer"}}
     on_aws = made("kubernetes:core/v1:Service", service, "eu-west-1")[1]["status"]["loadBalancer"]["ingress"][0]

@@ -100,7 +100,7 @@ def _instance_type(ask: Ask) -> dict[str, Any]:
     vcpus = 4 * int(multiple[1]) if multiple else {"xlarge": 4, "metal": 96}.get(size, 2)
     gib_a_cpu = {"c": 2, "r": 8, "x": 16, "t": 2, "p": 10.67}.get(family[:1], 4)
     is_arm = bool(re.match(r"^[a-z]+\d+g", family)) and not family.startswith("g")
-    gpus = []
+    gpus: list[dict[str, Any]] = []
     if family in _GPUS:
         maker, gpu, count, memory = _GPUS[family]
         count = 1 if name == "p5.4xlarge" else _LARGE_G.get(size, count) if family.startswith("g") else count

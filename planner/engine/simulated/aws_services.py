@@ -54,7 +54,7 @@ def _eks_versions(ask: Ask) -> dict[str, Any]:
         is_default = version == facts.EKS_DEFAULT_VERSION
         if version not in wanted or (status and status != support) or (ask.args.get("defaultOnly") and not is_default):
             continue
-        about = {"clusterVersion": version, "clusterType": "eks", "defaultVersion": is_default}
+        about: dict[str, Any] = {"clusterVersion": version, "clusterType": "eks", "defaultVersion": is_default}
         ends = {"endOfStandardSupportDate": MOMENT, "endOfExtendedSupportDate": MOMENT, "releaseDate": MOMENT}
         patch = {"defaultPlatformVersion": "eks.1", "kubernetesPatchVersion": f"{version}.2"}
         versions.append({**about, **ends, **patch, "status": support, "versionStatus": support.upper()})
@@ -122,8 +122,8 @@ def _alias(ask: Ask) -> dict[str, Any]:
 def _secret(ask: Ask) -> dict[str, Any]:
     name = ask.text("name") or ask.text("arn").rsplit(":", 1)[-1][:-7]
     made = ask.made(seed=f"secret {name} {ask.region}")
-    arn = ask.text("arn") or made.format(
-        f"arn:{{partition}}:secretsmanager:{{region}}:{{account}}:secret:{name}-{{lower6}}"
+    arn = ask.text("arn") or made.knowing(secret=name).format(
+        "arn:{partition}:secretsmanager:{region}:{account}:secret:{secret}-{lower6}"
     )
     return {"id": arn, "arn": arn, "name": name, "description": "", "kmsKeyId": "", "policy": ""}
 

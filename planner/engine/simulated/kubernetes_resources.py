@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from planner.engine.schema import kubernetes_groups
 from planner.engine.simulated.made import MOMENT, Made
 
 _CLUSTER_WIDE = frozenset(
@@ -32,8 +33,9 @@ def describe(made: Made) -> tuple[str, dict[str, Any]]:
         prefix = metadata.get("generateName")
         metadata["name"] = f"{prefix}{made.lower(5)}" if prefix else f"{made.base}-{made.hex(8)}"
     kind = str(made.inputs.get("kind") or made.kind)
-    if kind not in _CLUSTER_WIDE and not (kind in ("ClusterQueue", "ResourceFlavor") or "namespace" in metadata):
-        metadata["namespace"] = "default"
+    # Of a custom resource only its definition says whether it has a namespace: it keeps what the program gave.
+    if kind not in _CLUSTER_WIDE and made.service in kubernetes_groups():
+        metadata.setdefault("namespace", "default")
     metadata |= {"uid": made.uuid(), "resourceVersion": made.digits(6), "generation": 1, "creationTimestamp": MOMENT}
     name, namespace = metadata["name"], metadata.get("namespace")
     outputs: dict[str, Any] = {"metadata": metadata}
