@@ -152,7 +152,7 @@ def prometheus_adapter() -> dict[str, Any]:
     return {
         "prometheus": {"url": f"http://{PROMETHEUS_SERVICE}.monitoring.svc", "port": 9090},
         "replicas": 2,
-        "podDisruptionBudget": {"enabled": True, "minAvailable": 1, "maxUnavailable": None},
+        "podDisruptionBudget": {"enabled": True},
         "metricsRelistInterval": "30s",
         "rules": {
             "default": False,

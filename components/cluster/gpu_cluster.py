@@ -191,11 +191,11 @@ class GpuCluster(pulumi.ComponentResource):
         self.node_security_group_id = parts.node_security_group_id
         self.register_outputs(
             {
-                "cluster_name": self.cluster_name,
+                "clusterName": self.cluster_name,
                 "endpoint": self.endpoint,
                 "kubeconfig": self.kubeconfig,
-                "workload_identity_pool": self.workload_identity_pool,
-                "node_security_group_id": self.node_security_group_id,
+                "workloadIdentityPool": self.workload_identity_pool,
+                "nodeSecurityGroupId": self.node_security_group_id,
             }
         )
 
