@@ -271,9 +271,9 @@ class TritonInference(pulumi.ComponentResource):
             {
                 "service": self.service,
                 "namespace": self.namespace,
-                "http_port": self.http_port,
-                "grpc_port": self.grpc_port,
-                "metrics_port": self.metrics_port,
+                "httpPort": self.http_port,
+                "grpcPort": self.grpc_port,
+                "metricsPort": self.metrics_port,
             }
         )
 

@@ -54,16 +54,27 @@ class RegionalNetwork(pulumi.ComponentResource):
     """
 
     network_id: pulumi.Output[str]
+    """VPC id, or `projects/<project>/global/networks/<name>`."""
     network_cidr: pulumi.Output[str]
+    """Addresses of machines and load balancers: the argument `cidr`."""
     private_subnet_ids: pulumi.Output[list[str]]
+    """Subnets of machines, in the order of `zones`; one on GCP."""
     public_subnet_ids: pulumi.Output[list[str]]
+    """Subnets of NAT gateways, in the order of `zones`; none on GCP."""
     pod_subnet_ids: pulumi.Output[list[str]]
+    """Subnets of pods, in the order of `zones`; none on GCP."""
     pod_range_name: pulumi.Output[str]
+    """Secondary range of pods; empty on AWS."""
     service_range_name: pulumi.Output[str]
+    """Secondary range of Services; empty on AWS."""
     fabric_security_group_id: pulumi.Output[str]
+    """Security group of machines with EFA; empty on GCP."""
     gpudirect_networks: pulumi.Output[list[str]]
+    """Networks of the GPU NICs, one for each; none on AWS."""
     gpudirect_subnetworks: pulumi.Output[list[str]]
+    """Their subnetworks, in the same order."""
     zones: pulumi.Output[list[str]]
+    """The three zones."""
 
     def __init__(self, name: str, args: RegionalNetworkArgs, opts: Optional[pulumi.ResourceOptions] = None):
         super().__init__("aicloud:index:RegionalNetwork", name, {**args}, opts)

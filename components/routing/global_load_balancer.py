@@ -62,10 +62,11 @@ class GlobalLoadBalancer(pulumi.ComponentResource):
     """
 
     domain_name: pulumi.Output[str]
+    """What clients ask for."""
     addresses: pulumi.Output[list[str]]
     """Anycast addresses of both clouds."""
     accelerator_arn: pulumi.Output[str]
-    """Empty without an AWS region."""
+    """ARN of the Global Accelerator; empty without an AWS region."""
 
     def __init__(self, name: str, args: GlobalLoadBalancerArgs, opts: Optional[pulumi.ResourceOptions] = None):
         super().__init__("aicloud:index:GlobalLoadBalancer", name, {**args}, opts)
