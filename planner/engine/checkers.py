@@ -90,7 +90,10 @@ Path = tuple[Any, Any] | None
 
 def path_of(keys: Iterable[Any]) -> str:
     """Keys and indices as a property path: ["env", 0, "a.b"] is `env[0]["a.b"]`."""
-    return _text(functools.reduce(lambda parent, key: (parent, key), keys, None))
+    path: Path = None
+    for key in keys:
+        path = (path, key)
+    return _text(path)
 
 
 def _text(path: Path) -> str:
@@ -345,7 +348,7 @@ class _Union(Checker):
 
     @staticmethod
     def _closest(members: list[Checker], report: Report, check: Callable[[Checker, Report], None]) -> None:
-        attempts = []
+        attempts: list[list[Problem]] = []
         for member in members:
             attempt = Report(report.native)
             attempt.secrets = report.secrets
@@ -353,7 +356,12 @@ class _Union(Checker):
             if not attempt.problems:
                 return
             attempts.append(attempt.problems)
-        report.problems += min(attempts, key=lambda found: (sum(p.severity == "error" for p in found), len(found)))
+        nearest: list[Problem] = min(attempts, key=_distance)
+        report.problems += nearest
+
+
+def _distance(problems: list[Problem]) -> tuple[int, int]:
+    return sum(problem.severity == "error" for problem in problems), len(problems)
 
 
 @functools.cache
@@ -402,7 +410,7 @@ def _one(annotation: Any) -> Checker:
         if issubclass(annotation, enum.Enum):
             return _Choice([member.value for member in annotation], open=False)
         if _types.is_input_type(annotation):
-            return checker_of(annotation)
+            return checker_of(typing.cast(Any, annotation))
         if issubclass(annotation, Asset | Archive):
             return _Asset(archive_only=issubclass(annotation, Archive))
     return _ANYTHING

@@ -181,7 +181,7 @@ def _compiles(pattern: str) -> bool:
 @functools.cache
 def _validator_class() -> Any:
     """jsonschema's validator, for which an unknown value satisfies every keyword."""
-    import jsonschema  # a third of a second that a program without Kubernetes need not pay
+    import jsonschema  # type: ignore[import-untyped]  # a third of a second that a program without Kubernetes need not pay
 
     def tolerant(keyword: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
         def check(validator: Any, argument: Any, instance: Any, schema: Any) -> Iterator[Any]:

@@ -55,7 +55,7 @@ CLAIM = {
     "metadata": {"name": "models"},
     "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Ti"}}},
 }
-JUNK = [None, True, -1, 1.5, "", "x", [], [[]], [None], {}, {"name": []}, {"a": {"b": 1}}]
+JUNK: list[Any] = [None, True, -1, 1.5, "", "x", [], [[]], [None], {}, {"name": []}, {"a": {"b": 1}}]
 POD = "spec.template.spec"
 FIRST = f"{POD}.containers[0]"
 PROBE = f"{FIRST}.readinessProbe"
