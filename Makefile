@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 # Tests run side by side, one process a core.
 JOBS ?= auto
 
+# The generated SDKs are large: compiled once, they load in a second each; without bytecode, every run compiles them anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help preview test test-slow lint format golden bench clean
 

@@ -59,6 +59,7 @@ def _stated(resource: Resource) -> str | None:
     for key in ("region", "location", "zone"):
         value = resource.inputs.get(key)
         if isinstance(value, str) and value not in ("", UNKNOWN, GLOBAL):
+            value = value.lower()  # Google writes a bucket's location in capitals
             if key == "zone" or (cloud == "gcp" and value.count("-") == 2):
                 value = value.rsplit("-", 1)[0]
             return f"{cloud}:{value}"

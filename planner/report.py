@@ -96,27 +96,33 @@ def _marks(resource: Resource) -> str:
 
 
 _KINDS_SHOWN = 12
+_PLACES_SHOWN = 7
 
 
 def _counts(plan: Plan, where: Mapping[str, str]) -> RenderableType:
+    """Kinds by region. What is rare is added up, so that the table fits: other kinds below, other places beside."""
     managed = [resource for resource in plan if _is_managed(resource)]
-    places = sorted({where[r.urn] for r in managed}, key=lambda p: (p == GLOBAL, p))
+    of_places = Counter(where[r.urn] for r in managed)
+    main = {place for place, _ in of_places.most_common(_PLACES_SHOWN)}
+    places = sorted(main, key=lambda place: (place == GLOBAL, place))
     kinds = Counter(f"{r.package} {_kind(r)}" for r in managed)
+    cells = Counter((f"{r.package} {_kind(r)}", where[r.urn] if where[r.urn] in main else None) for r in managed)
+    columns: list[str | None] = [*places, *([None] if len(of_places) > len(main) else [])]
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("\nkind")
-    for place in places:
-        table.add_column(place.replace(":", "\n"), justify="right")
+    table.add_column("\nkind", no_wrap=True)
+    for place in columns:
+        table.add_column((place or f":{len(of_places) - len(main)} others").replace(":", "\n"), justify="right")
     table.add_column("\nall", justify="right")
-    by_place = Counter((f"{r.package} {_kind(r)}", where[r.urn]) for r in managed)
     shown = [kind for kind, _ in kinds.most_common(_KINDS_SHOWN)]
     for kind in shown:
-        table.add_row(kind, *(_count(by_place[kind, place]) for place in places), str(kinds[kind]))
+        table.add_row(kind, *(_count(cells[kind, place]) for place in columns), str(kinds[kind]))
     rest = [kind for kind in kinds if kind not in shown]
     if rest:
-        others = [sum(by_place[kind, place] for kind in rest) for place in places]
+        others = [sum(cells[kind, place] for kind in rest) for place in columns]
         table.add_row(f"{len(rest)} other kinds", *map(_count, others), str(sum(others)), style="dim")
-    of_places = Counter(where[r.urn] for r in managed)
-    table.add_row("all", *(str(of_places[place]) for place in places), str(len(managed)), style="bold")
+    totals = [sum(cells[kind, place] for kind in kinds) for place in columns]
+    table.add_row("all", *map(str, totals), str(len(managed)), style="bold")
     return Padding(table, (1, 0, 0, 0), expand=False)
 
 

@@ -10,10 +10,9 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components import GlobalLoadBalancer, GpuCluster, RegionalEndpoint, RegionalNetwork, TieredStorage, TritonInference
-from components.accelerators import MachineType, best_machine, machine_type
 from components.inference.traffic import HTTP
 from components.routing import neg_annotation, neg_name
-from stacks.settings import NodePool, Region, Settings
+from stacks.settings import Region, Settings
 
 TRAINING_NAMESPACE = "training"
 """Where training jobs run, and where the storage tiers have their claims."""
@@ -84,7 +83,7 @@ class RegionalPlatform:
                 "cidr": region.cidr,
                 "nat_per_zone": region.nat_per_zone,
                 "cluster_name": name("cluster"),
-                **_gpudirect(region, pools),
+                **_gpudirect(settings, region),
             },
         )
         self.cluster = GpuCluster(
@@ -160,7 +159,7 @@ class RegionalPlatform:
                 "encryption_key": self.storage.encryption_key,
                 "accelerator": models[0].accelerator,
                 "gpus": max(model.gpus for model in models),
-                "min_replicas": max(1, *(model.min_replicas for model in models)),
+                "min_replicas": max(model.min_replicas for model in models),
                 "max_replicas": max(model.max_replicas for model in models),
                 "queue_objective_ms": min(model.queue_objective_ms for model in models),
                 "client_cidrs": [self.region.cidr],
@@ -206,20 +205,15 @@ def _tiers(settings: Settings, region: Region) -> dict[str, Any]:
     return tiers
 
 
-def _gpudirect(region: Region, pools: tuple[NodePool, ...]) -> dict[str, Any]:
+def _gpudirect(settings: Settings, region: Region) -> dict[str, Any]:
     """The networks that the GPU NICs of a region's training machines need; none on AWS, where EFA shares the VPC's."""
-    fabrics = [_machine(region, pool).fabric for pool in pools if pool.fabric and region.cloud == "gcp"]
-    if not fabrics:
+    found = settings.gpudirect_in(region)
+    if found is None:
         return {}
-    widest = max(fabrics, key=lambda fabric: fabric.interfaces)
+    fabric, zone = found
+    place = {"gpudirect_zone": zone} if zone else {}
     return {
-        "gpudirect_networks": widest.interfaces,
-        "gpudirect_fabric": widest.kind.removeprefix("gpudirect-"),
+        "gpudirect_networks": fabric.interfaces,
+        "gpudirect_fabric": fabric.kind.removeprefix("gpudirect-"),
+        **place,
     }
-
-
-def _machine(region: Region, pool: NodePool) -> MachineType:
-    assert pool.accelerator, "stacks.validation refuses a fabric without an accelerator"
-    if pool.machine_type:
-        return machine_type(region.cloud, pool.machine_type)
-    return best_machine(pool.accelerator, region.cloud, region.name, pool.accelerators_per_machine or 8)

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
 import pulumi
+from pulumi.runtime.config import CONFIG
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
-from components.accelerators import CpuMachine, MachineType, best_machine, cpu_machine, machine_type
+from components.accelerators import CpuMachine, Fabric, MachineType, best_machine, cpu_machine, machine_type
 from stacks import accepted, validation
 from stacks.problems import Problem, SettingsError, item_model, of_pydantic
 
@@ -110,7 +111,7 @@ class NodePool(_Model):
     accelerator: Text | None = None
     """key of the catalog, such as l4; without it the machines have none"""
     accelerators_per_machine: Positive | None = None
-    """accelerators in each machine; 1 where neither this nor machineType is given"""
+    """accelerators in each machine; absent, and without machineType: 8 with fabric, else 1"""
     machine_type: Text | None = None
     """machine type, instead of the cheapest that fits; in pools without accelerator instead of the cloud's usual one"""
     min: Count
@@ -119,6 +120,8 @@ class NodePool(_Model):
     """most machines"""
     regions: Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
     """regions that have the pool; absent: all that have its purpose, and for system pools all"""
+    zones: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """zones for its machines, such as those of a reservation; absent: all zones of the network"""
     ladder: Annotated[tuple[Rung, ...], Field(min_length=1)]
     """ways to get machines, the first to try first"""
     static: bool = False
@@ -142,7 +145,9 @@ class NodePool(_Model):
             return cpu_machine(region.cloud, self.machine_type)
         if self.machine_type is not None:
             return machine_type(region.cloud, self.machine_type)
-        return best_machine(self.accelerator, region.cloud, region.name, self.accelerators_per_machine or 1)
+        return best_machine(
+            self.accelerator, region.cloud, region.name, self.accelerators_per_machine or (8 if self.fabric else 1)
+        )
 
     def component_args(self) -> dict[str, Any]:
         """The pool as `NodePoolArgs` of GpuCluster, without what isn't given."""
@@ -228,8 +233,8 @@ class Model(_Model):
     """key of the catalog, such as l4"""
     gpus: Positive
     """accelerators for each replica"""
-    min_replicas: Count
-    """fewest replicas in each region"""
+    min_replicas: Positive
+    """fewest replicas in each region, from 1: without one there is no queue to scale up on"""
     max_replicas: Positive
     """most replicas in each region"""
     queue_objective_ms: Annotated[float, Field(gt=0)] = 50.0
@@ -280,11 +285,17 @@ class Settings(_Model):
         """The administrators whom a cloud knows."""
         return tuple(who for who in self.administrators if who.startswith("arn:") == (cloud == "aws"))
 
-    def gpudirect_networks_in(self, region: Region) -> int:
-        """Networks that the region needs besides its own, one for each NIC that only accelerators use; 0 on AWS."""
-        machines = [pool.machine_in(region) for pool in self.node_pools_in(region) if pool.fabric]
-        fabrics = [machine.fabric for machine in machines if isinstance(machine, MachineType)]
-        return max((fabric.interfaces for fabric in fabrics if fabric.kind.startswith("gpudirect")), default=0)
+    def gpudirect_in(self, region: Region) -> tuple[Fabric, str] | None:
+        """The widest GPUDirect fabric of the region's machines, whose NICs need networks of their own, and its zone.
+
+        None on AWS. The zone is empty where machines may be in any.
+        """
+        found: list[tuple[Fabric, str]] = []
+        for pool in self.node_pools_in(region):
+            machine = pool.machine_in(region)
+            if pool.fabric and isinstance(machine, MachineType) and machine.fabric.kind.startswith("gpudirect"):
+                found.append((machine.fabric, pool.zones[0] if pool.zones else ""))
+        return max(found, key=lambda one: one[0].interfaces, default=None)
 
     def _places(self, named: tuple[str, ...] | None, purpose: str) -> tuple[Region, ...]:
         if named is None:
@@ -300,15 +311,17 @@ def load_settings(config: pulumi.Config | Mapping[str, Any] | None = None) -> Se
 def from_pulumi(config: pulumi.Config | None = None) -> Settings:
     """Settings of the stack that runs. Raises SettingsError.
 
-    Pulumi hands over every value as text, and values that aren't text as JSON. It has no call that lists a project's
-    keys, so it is only here that an unknown key at the top level goes unseen; `parse` on the stack file sees it.
+    Pulumi hands over every value as text, and values that aren't text as JSON.
     """
     config = config or pulumi.Config(PROJECT)
+    fields = _fields()
+    # The SDK has no public call that lists a project's keys; without one, a misspelt key would be silently ignored.
+    keys = {key.split(":", 1)[1] for key in CONFIG.get() if key.startswith(f"{PROJECT}:")}
     values: dict[str, Any] = {}
-    for name, (_, hint) in _fields().items():
-        text = config.get(name)
+    for key in sorted(keys.union(fields)):
+        text = config.get(key)
         if text is not None:
-            values[f"{PROJECT}:{name}"] = _decoded(hint, text)
+            values[f"{PROJECT}:{key}"] = _decoded(fields[key][1], text) if key in fields else text
     if project := pulumi.Config("gcp").get("project"):
         values["gcp:project"] = project
     return parse(values)

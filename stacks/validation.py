@@ -32,6 +32,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     for index, model in environment.models.items():
         yield from environment.model(f"ai-cloud:models[{index}]", model)
     yield from environment.model_names()
+    yield from environment.one_server()
     yield from environment.storage(parts.get("storage"))
     yield from environment.front_door(parts.get("frontDoor"))
 
@@ -78,6 +79,10 @@ class Environment:
             yield Problem(f"{path}.accelerator", pool.accelerator, did_you_mean(pool.accelerator, CATALOG))
             return
         yield from _sharing(path, pool)
+        for index, zone in enumerate(pool.zones or ()):
+            if any(not zone.startswith(place.name) for place in places):
+                names = ", ".join(place.name for place in places)
+                yield Problem(f"{path}.zones[{index}]", zone, f"a zone of the pool's one region; it is in {names}")
         found: dict[str, Problem] = {}
         for place in places:
             machine = _machine(path, pool, place)
@@ -120,6 +125,20 @@ class Environment:
             if (first := seen.setdefault(model.name, index)) != index:
                 path = f"ai-cloud:models[{index}].name"
                 yield Problem(path, model.name, f"each name once: models[{first}] has it already")
+
+    def one_server(self) -> Iterator[Problem]:
+        """A region serves all its models from one inference server, so from one kind of accelerator."""
+        first: dict[str, int] = {}
+        for index, model in self.models.items():
+            for place in self._places(model.regions, "serving"):
+                if self._unplaced("", model, place) is not None:
+                    continue  # that is told already
+                leader = first.setdefault(place.region, index)
+                wanted = self.models[leader].accelerator
+                if model.accelerator != wanted:
+                    accepted = f"{wanted}, which models[{leader}] has in {place.region}: a region serves from one kind"
+                    yield Problem(f"ai-cloud:models[{index}].accelerator", model.accelerator, accepted)
+                    break
 
     def storage(self, storage: Storage | None) -> Iterator[Problem]:
         if storage is None:
@@ -302,5 +321,12 @@ def _machine_offers(path: str, pool: NodePool, place: Region, machine: MachineTy
         others = machines(pool.accelerator, place.cloud, place.name) if pool.accelerator else []
         names = ", ".join(other.name for other in others if other.fabric) or f"none has one in {place.region}"
         yield Problem(f"{path}.fabric", pool.fabric, f"a machine with a fabric, which {machine.name} isn't: {names}")
+    if pool.fabric and _is_zonal(machine) and len(pool.zones or ()) != 1:
+        accepted = f"one zone: the RoCE network of a {machine.name} is in one"
+        yield Problem(f"{path}.zones", list(pool.zones or ()), accepted)
     if pool.local_nvme_raid and not nvme:
         yield Problem(f"{path}.localNvmeRaid", pool.local_nvme_raid, f"false: a {machine.name} has no local NVMe")
+
+
+def _is_zonal(machine: MachineType | CpuMachine) -> bool:
+    return isinstance(machine, MachineType) and machine.fabric.kind == "gpudirect-rdma"

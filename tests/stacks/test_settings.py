@@ -18,7 +18,8 @@ from components.accelerators import MACHINES, REGIONS, MachineType
 from stacks.problems import SettingsError
 from stacks.settings import Settings, parse
 
-GONE = object()
+GONE = "<gone>"
+"""In place of a value: the key is taken away."""
 unhurried = hypothesis_settings(deadline=None)  # a busy machine is no failure
 
 BASE: dict[str, Any] = {
@@ -152,7 +153,8 @@ WRONG: list[tuple[str, Any, str | None, str]] = [
     (f"{POOLS}[2].ladder[0].reservations", [], None, "at least one reservation"),
     (f"{POOLS}[2].ladder[0].kind", "flex-start", None, "reservation, capacity-block, spot, on-demand"),
     (f"{POOLS}[2].ladder[1].floor", 4, None, "at most the ceiling, which is 3"),
-    (f"{POOLS}[3]", {**SMALL, "fabric": True}, f"{POOLS}[3].fabric", "which g6.xlarge isn't: g6.8xlarge"),
+    (f"{POOLS}[3]", {**SMALL, "acceleratorsPerMachine": 1, "fabric": True}, f"{POOLS}[3].fabric",
+     "which g6.xlarge isn't: g6.8xlarge"),
     (f"{POOLS}[1].ladder[0]", {"kind": "reservation", "reservations": ["r"]}, f"{POOLS}[1].ladder[0].reservations",
      "a pool of one region"),
     ("ai-cloud:storage.cold", {"archiveAfterDays": 40}, "ai-cloud:storage.cold.archiveAfterDays", "at least 60"),
@@ -175,6 +177,10 @@ WRONG: list[tuple[str, Any, str | None, str]] = [
     ("ai-cloud:serving", {"image": "a/b:1"}, "ai-cloud:serving.namespace", "is missing; expected Kubernetes namespace"),
     (f"{MODEL}[0].accelerator", "t4", None, "an accelerator of a serving pool in aws:us-east-1: l4"),
     (f"{MODEL}[0].gpus", 2, None, "at most 1, as many as a machine of serving has in"),
+    (f"{MODEL}[0].minReplicas", 0, None, "at least 1"),
+    (f"{MODEL}[1]", {**BASE[MODEL][0], "name": "other", "accelerator": "h100-80gb"}, f"{MODEL}[1].accelerator",
+     "an accelerator of a serving pool"),
+    (f"{POOLS}[1].zones", ["us-east-1a"], f"{POOLS}[1].zones[0]", "a zone of the pool's one region"),
     (f"{MODEL}[0].minReplicas", 3, None, "at most maxReplicas, which is 2"),
     (f"{MODEL}[0].sizeGib", 0, None, "more than 0"),
     (f"{MODEL}[1]", BASE[MODEL][0], f"{MODEL}[1].name", "each name once: models[0] has it already"),
@@ -354,3 +360,22 @@ def test_right_settings_come_through_unchanged(data: st.DataObject) -> None:
 def test_nonsense_is_refused_and_never_crashes(nonsense: Any, key: str) -> None:
     with contextlib.suppress(SettingsError):
         assert isinstance(parse({**BASE, key: nonsense}), Settings)
+
+
+def test_a_region_serves_from_one_kind_of_accelerator() -> None:
+    second = {**BASE[POOLS][1], "name": "second", "accelerator": "a100-40gb", "regions": ["aws:us-east-1"]}
+    pool = {**second, "acceleratorsPerMachine": 8}
+    model = {**BASE[MODEL][0], "name": "other", "accelerator": "a100-40gb", "regions": ["aws:us-east-1"]}
+    found = problems_of(changed((f"{POOLS}[3]", pool), (f"{MODEL}[1]", model)))
+    assert found.keys() == {f"{MODEL}[1].accelerator"}
+    assert "l4, which models[0] has in aws:us-east-1" in found[f"{MODEL}[1].accelerator"]
+
+
+def test_a_roce_fabric_needs_the_zone_of_its_machines() -> None:
+    pool = {**BASE[POOLS][2], "name": "ultra", "accelerator": "h200", "regions": ["gcp:europe-west4"]}
+    pool["ladder"] = [{"kind": "flex-start"}]
+    found = problems_of(changed((f"{POOLS}[3]", pool)))
+    assert "one zone: the RoCE network" in found[f"{POOLS}[3].zones"]
+    settings = parse(changed((f"{POOLS}[3]", {**pool, "zones": ["europe-west4-b"]})))
+    fabric, zone = settings.gpudirect_in(settings.regions[1]) or (None, "")
+    assert (fabric and fabric.kind, zone) == ("gpudirect-rdma", "europe-west4-b")
