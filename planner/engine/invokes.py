@@ -71,8 +71,8 @@ class Answers:
         strict: bool = False,
     ) -> None:
         self._recorded = list(recorded or ())
-        self._account = account
-        self._project = gcp_project
+        self.account = account
+        self.project = gcp_project
         self._strict = strict
 
     def answer(
@@ -113,8 +113,8 @@ class Answers:
             token=token,
             args=_given(args),
             region=region or known.get("region") or (GCP_REGION if token.startswith("gcp:") else AWS_REGION),
-            account=self._account,
-            project=str(args.get("project") or known.get("project") or self._project),
+            account=self.account,
+            project=str(args.get("project") or known.get("project") or self.project),
             config=known,
         )
 

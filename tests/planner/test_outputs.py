@@ -164,6 +164,14 @@ def test_gcp_ids(token: str, inputs: dict[str, Any], id: str) -> None:
     assert made(token, inputs, "europe-west4")[0] == id
 
 
+def test_certificates_of_google_are_global_unless_they_say_where() -> None:
+    token = "gcp:certificatemanager/dnsAuthorization:DnsAuthorization"
+    assert made(token, {"name": "d"}, "europe-west4")[0] == "projects/sim-project/locations/global/dnsAuthorizations/d"
+    entry = {"name": "e", "map": "m"}
+    found = made("gcp:certificatemanager/certificateMapEntry:CertificateMapEntry", entry, "europe-west4")[0]
+    assert found == "projects/sim-project/locations/global/certificateMaps/m/certificateMapEntries/e"
+
+
 def test_gcp_outputs() -> None:
     network = made("gcp:compute/network:Network", {"name": "n"}, "europe-west4")[1]
     assert network["selfLink"] == "https://www.googleapis.com/compute/v1/projects/sim-project/global/networks/n"
@@ -175,6 +183,8 @@ def test_gcp_outputs() -> None:
     account = made("gcp:serviceaccount/account:Account", {"accountId": "robot"}, None)[1]
     assert account["email"] == "robot@sim-project.iam.gserviceaccount.com"
     assert account["member"] == "serviceAccount:robot@sim-project.iam.gserviceaccount.com"
+    agent = made("gcp:projects/serviceIdentity:ServiceIdentity", {"service": "container.googleapis.com"}, None)[1]
+    assert re.fullmatch(r"service-\d{12}@container-engine-robot\.iam\.gserviceaccount\.com", agent["email"])
     bucket = made("gcp:storage/bucket:Bucket", {"name": "b", "location": "eu"}, None)[1]
     assert (bucket["url"], bucket["selfLink"]) == ("gs://b", "https://www.googleapis.com/storage/v1/b/b")
     database = made(

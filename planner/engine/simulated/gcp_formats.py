@@ -28,6 +28,10 @@ def _in_project_globally(collection: str) -> str:
     return f"projects/{{project}}/locations/global/{collection}/{{name}}"
 
 
+def _located_or_global(collection: str) -> str:
+    return f"projects/{{project}}/locations/{{place_or_global}}/{collection}/{{name}}"
+
+
 def _located(collection: str) -> str:
     return f"projects/{{project}}/locations/{{location}}/{collection}/{{name}}"
 
@@ -98,6 +102,7 @@ FORMATS: Mapping[str, str] = {
     "gcp:projects/iAMBinding:IAMBinding": "{project}/{role}",
     "gcp:projects/iAMCustomRole:IAMCustomRole": "projects/{project}/roles/{roleId}",
     "gcp:projects/service:Service": "{project}/{service_name}",
+    "gcp:projects/serviceIdentity:ServiceIdentity": "projects/{project}/services/{service_name}",
     "gcp:organizations/project:Project": "projects/{projectId}",
     "gcp:kms/keyRing:KeyRing": _located("keyRings"),
     "gcp:kms/cryptoKey:CryptoKey": "{keyRing}/cryptoKeys/{name}",
@@ -124,9 +129,12 @@ FORMATS: Mapping[str, str] = {
     "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider": _in_project_globally(
         "workloadIdentityPools/{workloadIdentityPoolId}/providers"
     ),
-    "gcp:certificatemanager/certificate:Certificate": _located("certificates"),
+    "gcp:certificatemanager/certificate:Certificate": _located_or_global("certificates"),
     "gcp:certificatemanager/certificateMap:CertificateMap": _in_project_globally("certificateMaps"),
-    "gcp:certificatemanager/dnsAuthorization:DnsAuthorization": _located("dnsAuthorizations"),
+    "gcp:certificatemanager/certificateMapEntry:CertificateMapEntry": _in_project_globally(
+        "certificateMaps/{map}/certificateMapEntries"
+    ),
+    "gcp:certificatemanager/dnsAuthorization:DnsAuthorization": _located_or_global("dnsAuthorizations"),
     "gcp:servicenetworking/connection:Connection": "{network}:servicenetworking.googleapis.com",
     "gcp:vpcaccess/connector:Connector": "projects/{project}/locations/{region}/connectors/{name}",
 }

@@ -22,6 +22,7 @@ _NAMED_BY = {
     "gcp:parallelstore/instance:Instance": "instanceId",
     "gcp:organizations/project:Project": "projectId",
     "gcp:projects/service:Service": "service",
+    "gcp:projects/serviceIdentity:ServiceIdentity": "service",
 }
 """The input that carries the physical name, where that is not `name`."""
 
@@ -61,6 +62,7 @@ def _parts(made: Made) -> dict[str, str]:
     email = f"{made.name}@{made.project}.iam.gserviceaccount.com"
     return {
         "email": email,
+        "place_or_global": str(made.inputs.get("location") or "global"),
         "cluster_name": str(made.inputs.get("cluster", "")).rsplit("/", 1)[-1],
         "secret_path": str(made.inputs.get("secret", f"projects/{made.project}/secrets/{made.name}")),
         "service_name": made.name,
@@ -70,7 +72,7 @@ def _parts(made: Made) -> dict[str, str]:
 
 def _by_convention(made: Made) -> str:
     """Services without a row: a collection named after the kind, where the resource says that it is."""
-    collection = made.kind[0].lower() + made.kind[1:] + "s"
+    collection = re.sub(r"y$", "ie", made.kind[0].lower() + made.kind[1:]) + "s"
     place = "locations/{location}/" if made.inputs.get("location") or made.inputs.get("region") else ""
     return f"projects/{{project}}/{place}{collection}/{{name}}"
 
@@ -116,6 +118,23 @@ def _service_account(made: Made) -> dict[str, Any]:
     email = made.parts["email"]
     unique = "1" + made.digits(20)
     return {"email": email, "member": f"serviceAccount:{email}", "name": made.id, "uniqueId": unique}
+
+
+_SERVICE_AGENTS = {
+    "container.googleapis.com": "container-engine-robot",
+    "compute.googleapis.com": "compute-system",
+    "file.googleapis.com": "cloud-filer",
+    "cloudbuild.googleapis.com": "gcp-sa-cloudbuild",
+    "run.googleapis.com": "serverless-robot-prod",
+}
+"""Domains of service agents whose service does not name them. https://cloud.google.com/iam/docs/service-agents"""
+
+
+def _service_identity(made: Made) -> dict[str, Any]:
+    service = str(made.inputs.get("service", ""))
+    agent = _SERVICE_AGENTS.get(service) or f"gcp-sa-{service.split('.')[0]}"
+    email = f"service-{made.parts['number']}@{agent}.iam.gserviceaccount.com"
+    return {"email": email, "member": f"serviceAccount:{email}"}
 
 
 def _service_account_key(made: Made) -> dict[str, Any]:
@@ -248,6 +267,7 @@ _MORE: Mapping[str, Callable[[Made], dict[str, Any]]] = {
     "gcp:container/cluster:Cluster": _cluster,
     "gcp:container/nodePool:NodePool": _node_pool,
     "gcp:serviceaccount/account:Account": _service_account,
+    "gcp:projects/serviceIdentity:ServiceIdentity": _service_identity,
     "gcp:serviceaccount/key:Key": _service_account_key,
     "gcp:storage/bucket:Bucket": _bucket,
     "gcp:storage/bucketObject:BucketObject": _bucket_object,
