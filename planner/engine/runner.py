@@ -38,7 +38,7 @@ class InlineLoop(asyncio.SelectorEventLoop):
     So there is no hand-over between threads, and the same order in every run.
     """
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
         future = self.create_future()
@@ -68,8 +68,8 @@ def _run(engine: Engine, program: Program) -> None:
         pulumi.runtime.Settings(
             project=target.project,
             stack=target.stack,
-            monitor=monitor,  # type: ignore[arg-type]
-            engine=engine,  # type: ignore[arg-type]
+            monitor=monitor,
+            engine=engine,
             parallel=1,
             dry_run=engine.preview,
             organization=target.organization,

@@ -106,7 +106,7 @@ def _stack_trace() -> source_pb2.StackTrace:
     """Where a resource was made: the line that called its class, as in the SDK, not a line inside the class."""
     register = sys._getframe(1)
     made = register.f_locals.get("res")
-    frames = []
+    frames: list[source_pb2.StackFrame] = []
     for frame in _frames(register.f_back):
         if not frames and frame.f_code.co_name.endswith("__init__") and frame.f_locals.get("self") is made:
             continue
@@ -173,8 +173,8 @@ async def _wait_for_rpcs(await_all_outstanding_tasks: bool = True) -> None:
                     stack.SETTINGS.outputs.update(pending)
         if not manager.rpcs and not stack.SETTINGS.outputs:
             break
-    for error, _ in failed.errors.values():
-        raise error
+    for failure, _ in failed.errors.values():
+        raise failure
 
 
 _PATIENCE = 1.0

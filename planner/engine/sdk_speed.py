@@ -37,7 +37,7 @@ def transfer_properties(res: pulumi.Resource, props: Iterable[str], custom: bool
     The SDK makes four futures, a task that gathers them into a fifth, and a callback; most are never looked at. Nor are
     they waited for at the end of the program, as in the SDK: the resource's `urn` is, and the call that resolves all.
     """
-    resolvers = {}
+    resolvers: dict[str, Resolver] = {}
     for name in props:
         if name != "urn" and not (name == "id" and custom):
             future: asyncio.Future[Any] = asyncio.Future()
