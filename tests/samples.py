@@ -1,0 +1,127 @@
+"""Every exported component on each cloud with arguments that it accepts: what tests of all components go through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+REGIONS = {"aws": "us-east-1", "gcp": "europe-west4"}
+CLOUDS = tuple(REGIONS)
+TAGS = {"owner": "ml-platform@example.com", "environment": "test"}
+
+
+def samples(cloud: str) -> dict[str, dict[str, Any]]:
+    """Component -> arguments, with ids and the like as plain values."""
+    region = REGIONS[cloud]
+    on_aws = cloud == "aws"
+    place = {"cloud": cloud, "region": region, "tags": TAGS}
+    zones = [f"{region}{zone}" if on_aws else f"{region}-{zone}" for zone in "abc"]
+    network_id = "vpc-0a1b2c3d" if on_aws else "projects/sim-project/global/networks/net"
+    subnets = [f"subnet-{index}" for index in range(3)] if on_aws else ["projects/sim-project/subnetworks/nodes"]
+    bound = {"cluster_name": "main", "workload_identity_pool": "" if on_aws else "sim-project.svc.id.goog"}
+    bucket = "sim-models"
+    load_balancer = f"arn:aws:elasticloadbalancing:{region}:123456789012:loadbalancer/app/net/1"
+    groups = [f"https://www.googleapis.com/compute/v1/projects/sim-project/zones/{zone}/neg" for zone in zones]
+    return {
+        "RegionalNetwork": {**place, "cidr": "10.16.0.0/16", "cluster_name": "main", "flow_log_retention_days": 14},
+        "GpuCluster": {
+            **place,
+            "cluster_name": "main",
+            "network_id": network_id,
+            "private_subnet_ids": subnets,
+            "pod_subnet_ids": [f"subnet-pods-{index}" for index in range(3)] if on_aws else [],
+            "pod_range_name": "" if on_aws else "pods",
+            "service_range_name": "" if on_aws else "services",
+            "fabric_security_group_id": "sg-1" if on_aws else "",
+            "gpudirect_networks": [] if on_aws else [f"gpu-{index}" for index in range(8)],
+            "gpudirect_subnetworks": [] if on_aws else [f"gpu-subnet-{index}" for index in range(8)],
+            "zones": zones,
+            "node_pools": [system_pool(), serving_pool(), training_pool(cloud)],
+            "log_retention_days": 30,
+            "protect": True,
+        },
+        "TieredStorage": {
+            **place,
+            "network_id": network_id,
+            "network_cidr": "10.16.0.0/16",
+            "private_subnet_ids": subnets,
+            "zones": zones,
+            "namespaces": ["training"],
+            "hot": {"capacity_gib": 36000},
+            "warm": {"capacity_gib": 1024},
+            "cold": {"deep_archive_after_days": 365, "replicate_to": "us-west-2" if on_aws else "europe-west1"},
+            "protect": True,
+        },
+        "WorkloadIdentity": {
+            **place,
+            **bound,
+            "namespace": "training",
+            "service_account": "trainer",
+            "buckets": [
+                {"bucket": bucket, "prefix": "datasets/"},
+                {"bucket": bucket, "prefix": "checkpoints/", "write": True},
+            ],
+        },
+        "TritonInference": {
+            **place,
+            **bound,
+            "namespace": "serving",
+            "image": "registry.example.com/ai-cloud/serving:0.1.0",
+            "models": [{"name": "resnet50", "version": 3, "size_gib": 2.5, "gpus": 1}],
+            "repository_url": f"{'s3' if on_aws else 'gs'}://{bucket}/models",
+            "bucket": bucket,
+            "accelerator": "l4",
+            "gpus": 1,
+            "min_replicas": 1,
+            "max_replicas": 4,
+            "client_cidrs": ["10.16.0.0/16"],
+            "queue_objective_ms": 20,
+        },
+        "RegionalEndpoint": {
+            **place,
+            "network_id": network_id,
+            "private_subnet_ids": subnets,
+            "node_security_group_id": "sg-2" if on_aws else "",
+            "zones": zones,
+            "namespace": "serving",
+            "service": "triton",
+            "port": 8000,
+            "certificate_domain": "inference.example.com",
+            "hosted_zone_id": "Z0123456789",
+            "requests_per_client": 1000,
+        },
+        "GlobalLoadBalancer": {
+            "domain": "inference.example.com",
+            "hosted_zone_id": "Z0123456789",
+            "regions": [
+                {"region": f"{cloud}:{region}", "targets": [load_balancer] if on_aws else groups, "weight": 50},
+                *([] if on_aws else [{"region": "aws:us-east-1", "targets": [load_balancer], "dial": 80}]),
+            ],
+            "tags": TAGS,
+        },
+    }
+
+
+def system_pool(**changes: Any) -> dict[str, Any]:
+    return {"name": "system", "purpose": "system", "min": 2, "max": 4, "ladder": [{"kind": "on-demand"}], **changes}
+
+
+def serving_pool(**changes: Any) -> dict[str, Any]:
+    ladder = [{"kind": "spot", "ceiling": 3}, {"kind": "on-demand", "floor": 1}]
+    pool = {"name": "serving", "purpose": "serving", "accelerator": "l4", "min": 1, "max": 4, "ladder": ladder}
+    return {**pool, **changes}
+
+
+def training_pool(cloud: str, **changes: Any) -> dict[str, Any]:
+    """H100s with their fabric; on AWS and on GCP of the one machine type that the sample networks fit."""
+    return {
+        "name": "training",
+        "purpose": "training",
+        "accelerator": "h100-80gb",
+        "machine_type": {"aws": "p5.48xlarge", "gcp": "a3-megagpu-8g"}[cloud],
+        "min": 0,
+        "max": 4,
+        "ladder": [{"kind": "spot"}],
+        "fabric": True,
+        "local_nvme_raid": True,
+        **changes,
+    }
