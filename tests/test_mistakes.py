@@ -14,7 +14,9 @@ import pytest
 
 from planner.cli import main
 from planner.engine import preview, project
-from tests.planted_mistakes import DEV, PROGRAM, SETTINGS, Mistake
+from tests.mistakes.in_program import PROGRAM
+from tests.mistakes.in_settings import SETTINGS
+from tests.mistakes.mistake import DEV, Mistake
 from tests.support import ROOT
 
 CRDS = Path(__file__).parent / "fixtures" / "crds"

@@ -1,150 +1,10 @@
-"""The mistakes that test_mistakes.py plants, one at a time, and what the preview has to say about each."""
+"""Mistakes in the program: its settings are right, but a component, or the way in which they are composed, is not."""
 
-from __future__ import annotations
+from tests.mistakes.mistake import Mistake
 
-from dataclasses import dataclass
-
-DEV, STAGING = "stacks/Pulumi.dev.yaml", "stacks/Pulumi.staging.yaml"
 EKS, NETWORK = "components/cluster/eks.py", "components/network/aws.py"
 TRITON, POD = "components/inference/triton_inference.py", "components/inference/pod.py"
-ENDPOINT, KARPENTER = "components/routing/aws.py", "components/cluster/karpenter_pools.py"
-ENVIRONMENT = "stacks/environment.py"
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """One slip of the pen: `was`, which stands in `file` exactly once, becomes `becomes`."""
-
-    name: str
-    file: str
-    was: str
-    becomes: str
-    says: tuple[str, ...]
-    """What one error must contain, all of it: the place (a key's path, or resource and property) and the reason."""
-    at: str = ""
-    """File of which a line is named, where that isn't the changed statement: there the resource is made."""
-    on: str = ""
-    """Stack that is previewed; default the one whose file is changed, else dev."""
-    up: bool = False
-    """Can only be seen with the outputs that a cloud would give (`--simulate-up`)."""
-    unseen: str = ""
-    """The preview doesn't see it yet, for this reason. It is planted all the same: once it's seen, the test says so."""
-
-    @property
-    def stack(self) -> str:
-        return self.on or ("staging" if self.file == STAGING else "dev")
-
-    @property
-    def in_settings(self) -> bool:
-        return self.file.endswith(".yaml")
-
-
-SETTINGS = (
-    Mistake("required key misspelt", DEV, "ai-cloud:owner:", "ai-cloud:ownr:", ("ai-cloud:owner",)),
-    Mistake(
-        "optional key misspelt",
-        DEV,
-        "ai-cloud:protect:",
-        "ai-cloud:protekt:",
-        ("ai-cloud:protekt",),
-    ),
-    Mistake(
-        "nested key misspelt", DEV, "localNvmeRaid: true", "localNvmeRaids: true", ("nodePools[1].localNvmeRaids",)
-    ),
-    Mistake("block left out", DEV, "      ladder:\n        - kind: spot\n", "", ("ai-cloud:nodePools[1].ladder",)),
-    Mistake("number in quotes", DEV, "min: 0", 'min: "0"', ("ai-cloud:nodePools[1].min", "'0'")),
-    Mistake("version without quotes", DEV, '"1.34"', "1.30", ("ai-cloud:kubernetesVersion", "1.3")),
-    Mistake("version that is none", DEV, '"1.34"', '"one"', ("ai-cloud:kubernetesVersion", "one")),
-    Mistake("no prefix length", DEV, "10.16.0.0/16", "10.16.0.0", ("ai-cloud:regions[0].cidr", "10.16.0.0")),
-    Mistake("CIDR that is none", DEV, "10.16.0.0/16", "10.16.0.0/64", ("ai-cloud:regions[0].cidr", "10.16.0.0/64")),
-    Mistake("CIDR with host bits", DEV, "10.16.0.0/16", "10.16.7.0/16", ("ai-cloud:regions[0].cidr", "10.16.7.0/16")),
-    Mistake("CIDR too small", DEV, "10.16.0.0/16", "10.16.0.0/24", ("ai-cloud:regions[0].cidr", "/24")),
-    Mistake("public CIDR", DEV, "10.16.0.0/16", "8.8.0.0/16", ("ai-cloud:regions[0].cidr", "8.8.0.0/16")),
-    Mistake(
-        "overlapping CIDRs", STAGING, "10.33.0.0/16", "10.32.128.0/17", ("ai-cloud:regions[1].cidr", "10.32.0.0/16")
-    ),
-    Mistake(
-        "region twice",
-        STAGING,
-        "- region: gcp:us-central1",
-        "- region: aws:us-west-2",
-        ("ai-cloud:regions[1].region", "aws:us-west-2"),
-    ),
-    Mistake(
-        "unknown region", DEV, "- region: aws:us-east-1", "- region: aws:us-east-9", ("regions[0].region", "us-east-9")
-    ),
-    Mistake(
-        "unknown cloud", DEV, "- region: aws:us-east-1", "- region: aw:us-east-1", ("regions[0].region", "aw:us-east-1")
-    ),
-    Mistake("unknown purpose", DEV, "[serving]", "[serveing]", ("ai-cloud:regions[0].purposes", "serveing")),
-    Mistake("minimum above maximum", DEV, "min: 2", "min: 5", ("ai-cloud:nodePools[0].min", "5", "4")),
-    Mistake(
-        "unknown accelerator",
-        DEV,
-        "accelerator: l4\n      min",
-        "accelerator: l5\n      min",
-        ("ai-cloud:nodePools[1].accelerator", "l5"),
-    ),
-    Mistake(
-        "accelerator of the other cloud",
-        DEV,
-        "accelerator: l4\n      min",
-        "accelerator: tpu-v5e\n      min",
-        ("ai-cloud:nodePools[1].accelerator", "tpu-v5e"),
-    ),
-    Mistake(
-        "unknown machine type",
-        DEV,
-        "accelerator: l4\n      min",
-        "accelerator: l4\n      machineType: g6.tiny\n      min",
-        ("ai-cloud:nodePools[1].machineType", "g6.tiny"),
-    ),
-    Mistake("unknown rung", DEV, "kind: spot", "kind: spots", ("ai-cloud:nodePools[1].ladder[0].kind", "spots")),
-    Mistake(
-        "reservation without its id",
-        DEV,
-        "kind: on-demand",
-        "kind: reservation",
-        ("ai-cloud:nodePools[0].ladder[0].reservations",),
-    ),
-    Mistake(
-        "floor above maximum",
-        STAGING,
-        "ceiling: 3\n        - kind: on-demand\n          floor: 1  # one machine",
-        "ceiling: 3\n        - kind: on-demand\n          floor: 9  # one machine",
-        ("ai-cloud:nodePools[1].ladder[1].floor", "9"),
-    ),
-    Mistake(
-        "pool twice in a region", DEV, "name: serving-l4", "name: system", ("ai-cloud:nodePools[1].name", "system")
-    ),
-    Mistake("unknown MIG profile", DEV, "mode: time-slicing", "mode: mig", ("ai-cloud:nodePools[1].gpuSharing",)),
-    Mistake(
-        "one pod sharing alone", DEV, "replicas: 2", "replicas: 1", ("ai-cloud:nodePools[1].gpuSharing.replicas", "1")
-    ),
-    Mistake(
-        "colder too soon", DEV, "archiveAfterDays: 90", "archiveAfterDays: 40", ("storage.cold.archiveAfterDays", "40")
-    ),
-    Mistake(
-        "copy in no region",
-        DEV,
-        "noncurrentDays: 7",
-        "noncurrentDays: 7\n      replicateTo: {aws:us-east-1: aws:us-east-1}",
-        ("ai-cloud:storage.cold.replicateTo", "aws:us-east-1"),
-    ),
-    Mistake(
-        "zone id that is none", DEV, "Z0123456789EXAMPLE", "example.com", ("frontDoor.hostedZoneId", "example.com")
-    ),
-    Mistake("image without tag", DEV, "serving:0.1.0", "serving", ("ai-cloud:serving.image",)),
-    Mistake("administrator of no cloud", DEV, "arn:aws:iam::", "aws:iam::", ("ai-cloud:administrators[0]",)),
-    Mistake("model that fits no pool", DEV, "gpus: 1", "gpus: 8", ("ai-cloud:models[0].gpus", "8")),
-    Mistake(
-        "more replicas than most", DEV, "minReplicas: 1", "minReplicas: 9", ("ai-cloud:models[0].minReplicas", "9")
-    ),
-    Mistake(
-        "owner that nobody can write to", DEV, "ml-platform@example.com  # the", "ml  # the", ("ai-cloud:owner", "ml")
-    ),
-    Mistake("YAML that is none", DEV, "purposes: [serving]", "purposes: [serving", ("stacks/Pulumi.dev.yaml",)),
-)
+KARPENTER, ENVIRONMENT = "components/cluster/karpenter_pools.py", "stacks/environment.py"
 
 PROGRAM = (
     Mistake(
@@ -456,5 +316,14 @@ PROGRAM = (
         'self.storage.bucket_url.apply(lambda url: f"{url}/models")',
         'self.storage.claims.apply(lambda claims: claims["hotter"])',
         ("KeyError", "hotter"),
+    ),
+    Mistake(
+        "nested key misspelt in another room",
+        "components/cluster/gke.py",
+        '{"workload_pool": ',
+        '{"workload_pol": ',
+        ("gcp:container/cluster:Cluster", "workloadIdentityConfig.workload_pol", "'workload_pool'"),
+        at="components/cluster/gke.py",
+        on="staging",
     ),
 )
