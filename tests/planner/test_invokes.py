@@ -158,13 +158,17 @@ def test_images_depend_on_what_is_asked_for() -> None:
         ("c7g.xlarge", 4, 8, 0, "arm64"),
         ("r6i.large", 2, 16, 0, "x86_64"),
         ("p5.48xlarge", 192, 2048, 8, "x86_64"),
+        ("p5.4xlarge", 16, 256, 1, "x86_64"),
+        ("p4d.24xlarge", 96, 1152, 8, "x86_64"),
         ("g6.12xlarge", 48, 192, 4, "x86_64"),
+        ("g6e.48xlarge", 192, 1536, 8, "x86_64"),
+        ("t3.small", 2, 2, 0, "x86_64"),
     ],
 )
 def test_machine_types(name: str, vcpus: int, gib: int, gpus: int, architecture: str) -> None:
     machine = ask("aws:ec2/getInstanceType", instanceType=name)
     assert machine["defaultVcpus"] == vcpus
-    assert machine["memorySize"] == pytest.approx(gib * 1024, rel=0.01)
+    assert machine["memorySize"] == gib * 1024
     assert sum(gpu["count"] for gpu in machine["gpuses"]) == gpus
     assert machine["supportedArchitectures"] == [architecture]
 

@@ -83,35 +83,45 @@ _GPUS = {
     "p4d": ("NVIDIA", "A100", 8, 40960),
     "g6e": ("NVIDIA", "L40S", 1, 45776),
     "g6": ("NVIDIA", "L4", 1, 22888),
-    "g5": ("NVIDIA", "A10G", 1, 24576),
+    "g5": ("NVIDIA", "A10G", 1, 22888),
     "g4dn": ("NVIDIA", "T4", 1, 16384),
 }
 """Maker, name, count on the largest (p) or the smaller (g) sizes, and MiB each, as DescribeInstanceTypes says it."""
 
 _EFA = {"p6-b200": 8, "p5en": 16, "p5e": 32, "p5": 32, "p4de": 4, "p4d": 4}
+_GIB_A_CPU = {"c": 2, "r": 8, "x": 16, "p4d": 12, "p4de": 12, "p5": 32 / 3, "p5e": 32 / 3, "p5en": 32 / 3, "g6e": 8}
+_GIB_A_CPU |= {"p6-b200": 32 / 3}
+_BURSTABLE_GIB = {"nano": 0.5, "micro": 1, "small": 2, "medium": 4}
+"""Memory where it is not 4 GiB a vCPU: by family or its letter, and of the small burstable sizes."""
+
 _LARGE_G = {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8, "metal": 8}
 
 
 def _instance_type(ask: Ask) -> dict[str, Any]:
-    """Size from the name, memory from the family's letter (c 2, m 4, r 8 GiB a vCPU), GPUs from the table above."""
+    """Size from the name, memory and GPUs from the tables above."""
     name = ask.text("instanceType")
     family, _, size = name.partition(".")
     multiple = re.match(r"(\d+)xlarge", size)
     vcpus = 4 * int(multiple[1]) if multiple else {"xlarge": 4, "metal": 96}.get(size, 2)
-    gib_a_cpu = {"c": 2, "r": 8, "x": 16, "t": 2, "p": 10.67}.get(family[:1], 4)
+    gib = vcpus * _GIB_A_CPU.get(family, _GIB_A_CPU.get(family[:1], 4))
+    if name == "p5.4xlarge":  # an eighth of the largest in all but CPUs
+        gib = 256
+    elif family.startswith("t"):
+        gib = _BURSTABLE_GIB.get(size, gib)
     is_arm = bool(re.match(r"^[a-z]+\d+g", family)) and not family.startswith("g")
     gpus: list[dict[str, Any]] = []
     if family in _GPUS:
         maker, gpu, count, memory = _GPUS[family]
         count = 1 if name == "p5.4xlarge" else _LARGE_G.get(size, count) if family.startswith("g") else count
         gpus = [{"manufacturer": maker, "name": gpu, "count": count, "memorySize": memory}]
-    interfaces = _EFA.get(family, 1 if family in _GPUS or (multiple and int(multiple[1]) >= 8) else 0)
+    is_large = multiple is not None and int(multiple[1]) >= 8
+    interfaces = 1 if name == "p5.4xlarge" else _EFA.get(family, 1 if is_large else 0)
     return {
         "id": name,
         "defaultVcpus": vcpus,
         "defaultCores": vcpus // (1 if is_arm else 2) or 1,
         "defaultThreadsPerCore": 1 if is_arm else 2,
-        "memorySize": int(vcpus * gib_a_cpu * 1024),
+        "memorySize": round(gib * 1024),
         "supportedArchitectures": ["arm64"] if is_arm else ["x86_64"],
         "supportedUsagesClasses": ["on-demand", "spot"],
         "supportedRootDeviceTypes": ["ebs"],

@@ -245,7 +245,10 @@ def awsx_vpc(made: Made) -> tuple[str, dict[str, Any]]:
     zones = int(made.inputs.get("numberOfAvailabilityZones") or 3)
     zones = len(made.inputs.get("availabilityZoneNames") or ()) or zones
 
-    specs = [str(spec.get("type", "")).lower() for spec in made.inputs.get("subnetSpecs") or ()] or ["private", "public"]
+    specs = [str(spec.get("type", "")).lower() for spec in made.inputs.get("subnetSpecs") or ()] or [
+        "private",
+        "public",
+    ]
 
     def subnets(kind: str) -> list[str]:
         return [f"subnet-{made.hex(17, kind, str(i))}" for i in range(zones * specs.count(kind))]
