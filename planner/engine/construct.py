@@ -1,4 +1,4 @@
-"""Children of remote components: the few that can be known without the component's own provider."""
+"""Remote components: what can be known of their children, outputs and methods without the components' own provider."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import Any
 import yaml
 
 from planner import urn as urns
+from planner.engine import schema, values
 from planner.engine.diagnostics import Diagnostics
+from planner.engine.outputs import object_placeholder
+from planner.engine.provider import with_unknown_outputs
+from planner.engine.simulated import other_resources
+from planner.engine.simulated.made import ACCOUNT, AWS_REGION, PROJECT, Made
 from planner.engine.state import State
 from planner.plan import UNKNOWN
 
@@ -80,3 +85,52 @@ def _child(component: State, document: dict[str, Any]) -> State:
         protect=component.protect,
         source_position=component.source_position,
     )
+
+
+# ---- simulated updates
+
+
+def outputs(component: State) -> dict[str, Any]:
+    """The outputs of a component after a simulated update. UNKNOWN where nobody but its provider can tell."""
+    _, known = other_resources.describe(_made(component))
+    declared = _schema(component.type)
+    secret = declared.secret_outputs if declared else ()
+    known = {key: values.secret(value) if key in secret else value for key, value in known.items()}
+    return with_unknown_outputs(component.type, known)
+
+
+def answer(token: str, component: State | None) -> dict[str, Any]:
+    """A made-up answer to a method, such as `eks:index:Cluster/getKubeconfig`: the output of that name, as a text.
+
+    Where there is none, a placeholder of the declared type; where no installed SDK has the method, nothing.
+    """
+    type, _, method = token.rpartition("/")
+    declared = _schema(type)
+    result = getattr(declared.cls, f"{method[:1].upper()}{method[1:]}Result", None) if declared else None
+    if component is None or result is None:
+        return {}
+    placeholder = object_placeholder(result, _made(component))
+    name = method.removeprefix("get")
+    known = values.plain(component.outputs.get(f"{name[:1].lower()}{name[1:]}"))
+    if known is not None and known != UNKNOWN and set(placeholder) == {"result"}:
+        placeholder["result"] = known if isinstance(known, str) else json.dumps(known)
+    return placeholder
+
+
+def _made(component: State) -> Made:
+    return Made(
+        token=component.type,
+        seed=component.urn,
+        base=component.name,
+        inputs={key: values.plain(value) for key, value in component.inputs.items() if not values.has_unknown(value)},
+        region=component.region or AWS_REGION,
+        account=ACCOUNT,
+        project=PROJECT,
+    )
+
+
+def _schema(type: str) -> schema.ResourceSchema | None:
+    try:
+        return schema.resource_schema(type)
+    except schema.UnknownType:
+        return None

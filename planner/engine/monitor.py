@@ -165,7 +165,11 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             # The SDK takes a property that is absent as unknown, so a preview can send the inputs back as they came.
             returned = request.object if state.outputs is state.inputs else values.encode(state.outputs)
             return resource_pb2.RegisterResourceResponse(
-                urn=state.urn, id="" if state.id == UNKNOWN and not _is_provider(state) else state.id, object=returned
+                urn=state.urn,
+                id="" if state.id == UNKNOWN and not _is_provider(state) else state.id,
+                object=returned,
+                # What a dynamic provider's code would answer, even a simulated update does not know.
+                unknown=state.type.startswith("pulumi-python:"),
             )
 
     def RegisterResourceOutputs(self, request, context=None):  # noqa: ARG002
@@ -180,8 +184,10 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             inputs = values.decode(request.properties)
             state = self._new_state(request, inputs)
             state.id, state.external = request.id, True
+            unknown = False
             if request.type == STACK_REFERENCE:
                 state.outputs = self._referenced_stack(state)
+                unknown = "outputs" not in state.outputs
             else:
                 state.provider = self._provider_of(request, request.parent)
                 state.region = regions.region_of(state, self._states)
@@ -191,7 +197,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
                 state.outputs = created.outputs
             self._add(state)
             return resource_pb2.ReadResourceResponse(
-                urn=state.urn, id=state.id, properties=values.encode(state.outputs)
+                urn=state.urn, id=state.id, properties=values.encode(state.outputs), unknown=unknown
             )
 
     def ExistsResource(self, request, context=None):  # noqa: ARG002
@@ -272,6 +278,8 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
                 for child in construct.children(state, self.diagnostics):
                     self._add(child)
                     self._check(child)
+                if not self.preview:
+                    state.outputs = construct.outputs(state)
         elif state.custom:
             if self.preview and urns.provider_urn(state.provider) in self._unconfigured:
                 # Its provider is configured only once another resource exists, so not even the inputs come back.
@@ -312,9 +320,13 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             return resource_pb2.ResourceInvokeResponse(**{"return": values.encode(value)})
 
     def Call(self, request, context=None):  # noqa: ARG002
-        # A method of a resource runs in the cloud's provider: in a preview, nobody can know its answer.
+        # A method of a resource runs in its provider: in a preview, nobody can know its answer.
         self.diagnostics.add("info", f"{request.tok} is a method call; its result is unknown in a preview")
-        return provider_pb2.CallResponse(**{"return": values.encode({"unknown": UNKNOWN})})
+        answer = {"unknown": UNKNOWN}
+        if not self.preview:
+            of = values.decode(request.args).get("__self__") or {}
+            answer = construct.answer(request.tok, self._states.get(of.get("urn", "")))
+        return provider_pb2.CallResponse(**{"return": values.encode(answer)})
 
     def _own_resource(self, args: Mapping[str, Any]) -> dict[str, Any]:
         state = self._states.get(str(args.get("urn")))
@@ -373,7 +385,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             self.diagnostics.add(
                 "error" if self.target.strict else "warning", message, urn=state.urn, place=_place(state)
             )
-            return {"name": name} if self.preview else {"name": name, "outputs": {}, "secretOutputNames": []}
+            return {"name": name}
         secret_names = sorted(key for key, value in recorded.items() if value == SECRET)
         outputs = {key: values.secret(value) if key in secret_names else value for key, value in recorded.items()}
         return {"name": name, "outputs": outputs, "secretOutputNames": secret_names}
