@@ -39,25 +39,37 @@ _KUBERNETES_REPLACED = {
 
 _AWS_REPLACED = {
     "acm/certificate:Certificate": "domainName keyAlgorithm subjectAlternativeNames validationMethod",
+    "acm/certificateValidation:CertificateValidation": "certificateArn validationRecordFqdns",
     "autoscaling/group:Group": "name namePrefix",
+    "cloudwatch/eventRule:EventRule": "eventBusName name namePrefix",
+    "cloudwatch/eventTarget:EventTarget": "eventBusName rule targetId",
     "cloudwatch/logGroup:LogGroup": "logGroupClass name namePrefix",
     "dynamodb/table:Table": "hashKey localSecondaryIndexes name rangeKey",
     "ebs/volume:Volume": "availabilityZone encrypted kmsKeyId snapshotId",
     "ec2/capacityReservation:CapacityReservation": "availabilityZone instancePlatform instanceType tenancy",
+    "ec2/eip:Eip": "domain",
+    "ec2/flowLog:FlowLog": "iamRoleArn logDestination logDestinationType logFormat maxAggregationInterval subnetId "
+    "trafficType vpcId",
     "ec2/instance:Instance": "ami availabilityZone keyName privateIp subnetId",
     "ec2/launchTemplate:LaunchTemplate": "name namePrefix",
     "ec2/natGateway:NatGateway": "connectivityType subnetId",
     "ec2/placementGroup:PlacementGroup": "name partitionCount spreadLevel strategy",
     "ec2/route:Route": "destinationCidrBlock destinationIpv6CidrBlock destinationPrefixListId routeTableId",
     "ec2/routeTable:RouteTable": "vpcId",
+    "ec2/routeTableAssociation:RouteTableAssociation": "gatewayId subnetId",
     "ec2/securityGroup:SecurityGroup": "description name namePrefix vpcId",
     "ec2/subnet:Subnet": "availabilityZone availabilityZoneId cidrBlock vpcId",
     "ec2/vpc:Vpc": "cidrBlock ipv4IpamPoolId ipv4NetmaskLength",
     "ec2/vpcEndpoint:VpcEndpoint": "serviceName vpcEndpointType vpcId",
+    "ec2/vpcIpv4CidrBlockAssociation:VpcIpv4CidrBlockAssociation": "cidrBlock vpcId",
     "ecr/repository:Repository": "encryptionConfigurations name",
+    "efs/accessPoint:AccessPoint": "fileSystemId posixUser rootDirectory",
+    "efs/backupPolicy:BackupPolicy": "fileSystemId",
     "efs/fileSystem:FileSystem": "availabilityZoneName creationToken encrypted kmsKeyId performanceMode",
+    "efs/fileSystemPolicy:FileSystemPolicy": "fileSystemId",
     "efs/mountTarget:MountTarget": "fileSystemId ipAddress subnetId",
     "eks/accessEntry:AccessEntry": "clusterName principalArn type",
+    "eks/accessPolicyAssociation:AccessPolicyAssociation": "accessScope clusterName policyArn principalArn",
     "eks/addon:Addon": "addonName clusterName",
     "eks/cluster:Cluster": "bootstrapSelfManagedAddons kubernetesNetworkConfig.ipFamily "
     "kubernetesNetworkConfig.serviceIpv4Cidr name outpostConfig roleArn",
@@ -72,6 +84,7 @@ _AWS_REPLACED = {
     "iam/instanceProfile:InstanceProfile": "name namePrefix path",
     "iam/policy:Policy": "description name namePrefix path",
     "iam/role:Role": "name namePrefix path",
+    "iam/rolePolicy:RolePolicy": "name namePrefix role",
     "iam/rolePolicyAttachment:RolePolicyAttachment": "policyArn role",
     "kms/alias:Alias": "name namePrefix",
     "kms/key:Key": "customKeyStoreId customerMasterKeySpec keyUsage multiRegion",
@@ -81,17 +94,34 @@ _AWS_REPLACED = {
     "lb/targetGroup:TargetGroup": "ipAddressType name namePrefix port protocol protocolVersion targetType vpcId",
     "rds/cluster:Cluster": "clusterIdentifier databaseName engine kmsKeyId masterUsername storageEncrypted",
     "rds/instance:Instance": "availabilityZone dbName engine kmsKeyId storageEncrypted username",
+    "route53/healthCheck:HealthCheck": "measureLatency requestInterval type",
     "route53/record:Record": "zoneId",
     "route53/zone:Zone": "delegationSetId name",
     "s3/bucket:Bucket": "bucket bucketPrefix objectLockEnabled",
+    "s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": "bucket",
+    "s3/bucketLogging:BucketLogging": "bucket",
+    "s3/bucketOwnershipControls:BucketOwnershipControls": "bucket",
+    "s3/bucketPolicy:BucketPolicy": "bucket",
+    "s3/bucketPublicAccessBlock:BucketPublicAccessBlock": "bucket",
+    "s3/bucketReplicationConfig:BucketReplicationConfig": "bucket",
+    "s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": "bucket",
+    "s3/bucketVersioning:BucketVersioning": "bucket",
     "secretsmanager/secret:Secret": "name namePrefix",
     "sns/topic:Topic": "fifoTopic name namePrefix",
     "sqs/queue:Queue": "fifoQueue name namePrefix",
+    "sqs/queuePolicy:QueuePolicy": "queueUrl",
+    "vpc/securityGroupEgressRule:SecurityGroupEgressRule": "securityGroupId",
+    "vpc/securityGroupIngressRule:SecurityGroupIngressRule": "securityGroupId",
     "wafv2/webAcl:WebAcl": "name namePrefix scope",
+    "wafv2/webAclAssociation:WebAclAssociation": "resourceArn webAclArn",
 }
 
 _GCP_REPLACED = {
     "artifactregistry/repository:Repository": "format kmsKeyName location mode repositoryId",
+    "certificatemanager/certificate:Certificate": "location managed name scope",
+    "certificatemanager/certificateMap:CertificateMap": "name",
+    "certificatemanager/certificateMapEntry:CertificateMapEntry": "hostname map matcher name",
+    "certificatemanager/dnsAuthorization:DnsAuthorization": "domain location name type",
     "compute/backendService:BackendService": "name",
     "compute/firewall:Firewall": "direction name",
     "compute/globalAddress:GlobalAddress": "address addressType ipVersion name network prefixLength purpose",
@@ -103,8 +133,10 @@ _GCP_REPLACED = {
     "compute/reservation:Reservation": "name specificReservationRequired zone",
     "compute/router:Router": "encryptedInterconnectRouter name network region",
     "compute/routerNat:RouterNat": "endpointTypes name region router type",
+    "compute/sSLPolicy:SSLPolicy": "name",
     "compute/securityPolicy:SecurityPolicy": "name type",
     "compute/subnetwork:Subnetwork": "description name network region",
+    "compute/targetHttpProxy:TargetHttpProxy": "name proxyBind",
     "compute/targetHttpsProxy:TargetHttpsProxy": "name proxyBind",
     "compute/uRLMap:URLMap": "name",
     "container/cluster:Cluster": "clusterIpv4Cidr confidentialNodes datapathProvider defaultMaxPodsPerNode description "
@@ -116,28 +148,39 @@ _GCP_REPLACED = {
     "nodeConfig.serviceAccount nodeConfig.spot placementPolicy queuedProvisioning",
     "filestore/instance:Instance": "kmsKeyName location name networks protocol tier",
     "kms/cryptoKey:CryptoKey": "destroyScheduledDuration importOnly keyRing name purpose",
+    "kms/cryptoKeyIAMMember:CryptoKeyIAMMember": "condition cryptoKeyId member role",
     "kms/keyRing:KeyRing": "location name",
+    "logging/projectSink:ProjectSink": "name",
     "lustre/instance:Instance": "filesystem instanceId kmsKey location network perUnitStorageThroughput",
     "parallelstore/instance:Instance": "capacityGib instanceId location network reservedIpRange",
+    "projects/iAMCustomRole:IAMCustomRole": "roleId",
+    "projects/iAMMember:IAMMember": "condition member role",
+    "projects/serviceIdentity:ServiceIdentity": "service",
     "serviceaccount/account:Account": "accountId",
+    "servicenetworking/connection:Connection": "network service",
     "storage/bucket:Bucket": "hierarchicalNamespace location name",
+    "storage/bucketIAMMember:BucketIAMMember": "bucket condition member role",
 }
 
 
-def _with_prefix(
-    package: str, table: Mapping[str, str], always: tuple[str, ...]
-) -> Iterator[tuple[str, frozenset[str]]]:
+_ANYWHERE = (
+    *("globalaccelerator/", "iam/", "route53/"),
+    *("kms/cryptoKey", "servicenetworking/", "storage/bucketIAMMember"),
+)
+"""What has no region (of AWS) or no project (of Google Cloud) of its own."""
+
+
+def _of(package: str, table: Mapping[str, str], *always: str) -> Iterator[tuple[str, frozenset[str]]]:
     for token, properties in table.items():
-        # What the cloud has once has no region to change.
-        everywhere = token.startswith(("globalaccelerator/", "iam/", "kms/cryptoKey", "route53/"))
-        yield f"{package}:{token}", frozenset((*properties.split(), *(() if everywhere else always)))
+        more = () if token.startswith(_ANYWHERE) else always
+        yield f"{package}:{token}", frozenset((*properties.split(), *more))
 
 
 REPLACE_ON_CHANGES: Mapping[str, frozenset[str]] = dict(
     (
-        *_with_prefix("aws", _AWS_REPLACED, ("region",)),
-        *_with_prefix("gcp", _GCP_REPLACED, ("project",)),
-        *_with_prefix("kubernetes", _KUBERNETES_REPLACED, ("metadata.name", "metadata.namespace")),
+        *_of("aws", _AWS_REPLACED, "region"),
+        *_of("gcp", _GCP_REPLACED, "project"),
+        *_of("kubernetes", _KUBERNETES_REPLACED, "metadata.name", "metadata.namespace"),
     )
 )
 """Type -> property paths of which a change makes Pulumi replace the resource. Types that are missing are unknown."""
