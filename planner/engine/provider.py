@@ -6,6 +6,8 @@ plain values, so that the same provider can also be served as a plugin process.
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -66,10 +68,14 @@ class SimulatedProvider:
     def create(
         self, type: str, name: str, urn: str, inputs: dict[str, Any], region: str | None, *, preview: bool
     ) -> Created:
+        inputs = _written_out(type, inputs)
         if preview:
             return Created("", inputs)
-        id, known = outputs.synthesize(type, name, urn, values.plain(inputs), region)
-        return Created(id, self._with_secrets(type, inputs, known))
+        # What even an update does not know here (the outputs of another stack) stays unknown.
+        unknown = {key: value for key, value in inputs.items() if values.has_unknown(value)}
+        given = {key: value for key, value in inputs.items() if key not in unknown}
+        id, known = outputs.synthesize(type, name, urn, values.plain(given), region)
+        return Created(id, self._with_secrets(type, inputs, {**known, **unknown}))
 
     def read(
         self, type: str, name: str, urn: str, id: str, inputs: dict[str, Any], region: str | None, *, preview: bool
@@ -94,6 +100,33 @@ class SimulatedProvider:
             key: values.secret(value) if key in declared or values.is_secret(inputs.get(key)) else _marked(value, texts)
             for key, value in known.items()
         }
+
+
+def _written_out(type: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs as a provider gives them back: what may be given as an object, such as a policy, is a text by then."""
+    changed = {}
+    for key in _texts(type):
+        value = inputs.get(key)
+        bare = values.plain(value) if values.is_secret(value) else value
+        if isinstance(bare, dict | list) and not (isinstance(bare, dict) and values.SIGNATURE in bare):
+            text = UNKNOWN if values.has_unknown(bare) else json.dumps(values.plain(bare))
+            hidden = values.is_secret(value) or any(True for _ in values.secret_texts(bare))
+            changed[key] = values.secret(text) if hidden else text
+    return {**inputs, **changed} if changed else inputs
+
+
+@functools.cache
+def _texts(type: str) -> tuple[str, ...]:
+    """Properties that are texts once the resource exists and may be given as something else."""
+    try:
+        described = schema.resource_schema(type)
+    except schema.UnknownType:
+        return ()
+    return tuple(
+        name
+        for name, given in (described.inputs or {}).items()
+        if described.outputs.get(name) is str and len(schema.alternatives(given.type)) > 1
+    )
 
 
 def _marked(value: Any, secrets: Sequence[str]) -> Any:
