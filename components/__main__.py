@@ -1,7 +1,7 @@
 """The same parts as a Pulumi package, for programs in any language.
 
-`pulumi package add <repository>/components@v0.1.0` writes an SDK of them in the program's language. To do so, and in each
-run of that program, Pulumi clones the repository at that tag and runs this folder: `python components <engine's address>`.
+`pulumi package add <repository>/components@v0.1.0` writes an SDK of them in the program's language. For that, and in
+every run of such a program, Pulumi clones the repository and runs this folder: `python components <engine's address>`.
 """
 
 import inspect
