@@ -17,6 +17,8 @@ from planner.engine.monitor import Engine
 _LARGEST_MESSAGE = 400 << 20
 """As in Pulumi's own engine (rpcutil.MaxRPCMessageSize)."""
 _PARALLEL = 16
+LAUNCHER = ("-m", "planner.engine.launch")
+"""Python's arguments for what runs the program. A benchmark has one of its own, which leaves the SDK as it is."""
 
 
 def run(engine: Engine, program: Path, *, time_limit: float) -> None:
@@ -42,7 +44,7 @@ def run(engine: Engine, program: Path, *, time_limit: float) -> None:
         "dry-run": "true" if engine.preview else "false",
         "parallel": str(_PARALLEL),
     }
-    command = [sys.executable, "-u", "-m", "planner.engine.launch"]
+    command = [sys.executable, "-u", *LAUNCHER]
     command += [part for flag, value in flags.items() for part in (f"--{flag}", value)] + [str(program)]
     environment = {
         **os.environ,

@@ -1,0 +1,134 @@
+"""Measures one thing at a time, each in a process of its own, in CPU seconds; and prints what came of it.
+
+CPU seconds (user and system, all threads) rather than wall time, and ratios within one run rather than seconds: both
+hold on a machine that others use too.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = {"aws:region": "us-east-1"}
+
+
+def measure(what: str, **arguments: Any) -> dict[str, Any]:
+    """Call a function of this module in a new process: what it returns, with the process's whole CPU as `process`."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, __file__, what, json.dumps(arguments)]
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = json.loads(finished.stdout.splitlines()[-1])
+    found["process"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return found
+
+
+def best(times: int, what: str, **arguments: Any) -> dict[str, Any]:
+    """The quickest of several measurements: what others do on the machine only ever adds."""
+    return min((measure(what, **arguments) for _ in range(times)), key=lambda found: found["cpu"])
+
+
+def cpu(who: int = resource.RUSAGE_SELF) -> float:
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+# ---- what can be measured
+
+
+def mocks(program: str, count: int, collect: bool = True) -> dict[str, Any]:
+    """The SDK under its own mocks, as in a unit test. Imports are not counted."""
+    import programs
+    import pulumi
+
+    class Mocks(pulumi.runtime.Mocks):
+        def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+            return f"{args.name}-id", args.inputs
+
+        def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:  # noqa: ARG002
+            return {}
+
+    if not collect:
+        gc.disable()
+    start = cpu()
+    pulumi.runtime.set_mocks(Mocks(), preview=True)
+    pulumi.runtime.test(lambda: getattr(programs, program)(count))()
+    return {"cpu": cpu() - start}
+
+
+def preview(program: str, count: int, collect: bool = True) -> dict[str, Any]:
+    """Our preview, up to the finished plan, every resource checked against its schema. Imports are not counted."""
+    import programs
+
+    from planner.engine import preview_program
+
+    if not collect:
+        gc.disable()
+    start = cpu()
+    plan = preview_program(lambda: getattr(programs, program)(count), config=CONFIG)
+    return {"cpu": cpu() - start, "resources": len(plan), "errors": [d.message for d in plan.errors[:3]]}
+
+
+def environment(stack: str, times: int) -> dict[str, Any]:
+    """The previews of one of the project's own environments, one after another in one process."""
+    from planner.engine import preview
+    from planner.engine.project import load
+
+    seconds = []
+    for _ in range(times):
+        start = cpu()
+        plan = preview(load(ROOT, stack))
+        seconds.append(cpu() - start)
+    return {"cpu": min(seconds), "resources": len(plan), "errors": [d.message for d in plan.errors[:3]]}
+
+
+def over_grpc(root: str, as_it_is: bool) -> dict[str, Any]:
+    """A project in its own process over gRPC. Only the program's process counts, imports included.
+
+    `as_it_is` leaves the SDK as `pulumi preview` would run it.
+    """
+    from planner.engine import isolated, preview
+    from planner.engine.project import load
+
+    if as_it_is:
+        isolated.LAUNCHER = (str(Path(__file__).with_name("launch_as_it_is.py")),)
+    plan = preview(load(root, "dev"), isolate=True)
+    return {
+        "cpu": cpu(resource.RUSAGE_CHILDREN),
+        "resources": len(plan),
+        "errors": [d.message for d in plan.errors[:3]],
+    }
+
+
+# ---- printing
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Right-aligned columns; the first is left-aligned."""
+    cells = [list(head), *([f"{c:.2f}" if isinstance(c, float) else str(c) for c in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        first, *others = (c.ljust(w) if not i else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        print("  ".join([first, *others]).rstrip())
+    print()
+
+
+def verdict(claim: str, measured: float, target: float, *, at_least: bool = False) -> None:
+    """One line: the claim, what was measured, whether it holds."""
+    met = measured >= target if at_least else measured <= target
+    wanted = f"at {'least' if at_least else 'most'} {target:g}"
+    print(f"{'met   ' if met else 'MISSED'} {claim}: {measured:.2f} (target: {wanted})")
+
+
+if __name__ == "__main__":
+    answer = globals()[sys.argv[1]](**json.loads(sys.argv[2]))
+    if answer.get("errors"):
+        sys.exit(f"{sys.argv[1:]} found errors: {answer['errors']}")
+    print(json.dumps(answer))
