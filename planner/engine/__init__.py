@@ -48,6 +48,7 @@ def preview(
         project=project.name,
         stack=project.stack,
         root=project.root,
+        directory=project.program if project.program.is_dir() else project.program.parent,
         config=project.config,
         secret_keys=project.secret_keys,
         stack_references=_stack_references(recorded),

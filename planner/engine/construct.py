@@ -22,7 +22,7 @@ from planner.plan import UNKNOWN
 _YAML_COMPONENTS = ("kubernetes:yaml/v2:ConfigFile", "kubernetes:yaml/v2:ConfigGroup")
 
 
-def children(component: State, diagnostics: Diagnostics) -> Iterator[State]:
+def children(component: State, diagnostics: Diagnostics, directory: Path) -> Iterator[State]:
     """The resources that a remote component makes. Where they cannot be known, say so once per component."""
     place = component.source_position.removeprefix("project:///").replace("#", ":")
     if component.type not in _YAML_COMPONENTS:
@@ -30,7 +30,7 @@ def children(component: State, diagnostics: Diagnostics) -> Iterator[State]:
         diagnostics.add("info", message, urn=component.urn, place=place)
         return
     try:
-        documents = list(_documents(component.inputs))
+        documents = list(_documents(component.inputs, directory))
     except (OSError, yaml.YAMLError) as error:
         diagnostics.add("error", f"{component.type} {component.name!r}: {error}", urn=component.urn, place=place)
         return
@@ -38,12 +38,12 @@ def children(component: State, diagnostics: Diagnostics) -> Iterator[State]:
         yield _child(component, document)
 
 
-def _documents(inputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _documents(inputs: Mapping[str, Any], directory: Path) -> Iterator[dict[str, Any]]:
     texts: list[str] = []
     files = inputs.get("files") or [inputs.get("file")]
     for pattern in files if isinstance(files, list) else [files]:
         if isinstance(pattern, str) and pattern != UNKNOWN:
-            paths = sorted(Path().glob(pattern)) if "*" in pattern else [Path(pattern)]
+            paths = sorted(directory.glob(pattern)) if "*" in pattern else [directory / pattern]
             texts += [path.read_text(encoding="utf-8") for path in paths]
     text = inputs.get("yaml")
     texts += [t for t in (text if isinstance(text, list) else [text]) if isinstance(t, str) and t != UNKNOWN]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextvars
 import functools
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pulumi.runtime.proto import source_pb2
@@ -14,16 +15,40 @@ from pulumi.runtime.rpc_manager import RPCManager
 
 
 @dataclass
+class Failure:
+    """One error of a program."""
+
+    error: BaseException
+    """As it arrived, wrapped by the SDK or not."""
+    cause: BaseException
+    """What was raised first."""
+    frames: list[traceback.FrameSummary]
+    """The way to where it was raised, outermost first."""
+    position: source_pb2.SourcePosition | None
+    """The line of the resource that failed for it."""
+
+
 class Failures:
     """Errors of one run. An error that reaches many through their inputs is one error."""
 
-    errors: dict[int, tuple[BaseException, source_pb2.SourcePosition | None]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._by_cause: dict[int, Failure] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_cause)
+
+    def __iter__(self) -> Iterator[Failure]:
+        return iter(self._by_cause.values())
 
     def add(self, error: BaseException, position: source_pb2.SourcePosition | None = None) -> None:
-        root = _root_cause(error)
-        known = self.errors.get(id(root))
-        if known is None or (known[1] is None and position is not None):
-            self.errors[id(root)] = (error, position)
+        cause = _root_cause(error)
+        known = self._by_cause.get(id(cause))
+        if known is None:
+            # Now: each time that an exception is raised again, its traceback changes, and loses the program's frames.
+            frames = list(traceback.extract_tb(cause.__traceback__))
+            self._by_cause[id(cause)] = Failure(error, cause, frames, position)
+        elif known.position is None:
+            known.position = position
 
 
 CURRENT: contextvars.ContextVar[Failures] = contextvars.ContextVar("failures")
@@ -53,6 +78,7 @@ def remembering_the_line(do_rpc: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _root_cause(error: BaseException) -> BaseException:
+    """What was raised first; the SDK wraps it in others on its way."""
     seen: set[int] = set()
     while error.__cause__ is not None and id(error) not in seen:
         seen.add(id(error))

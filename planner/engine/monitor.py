@@ -51,6 +51,9 @@ class Target:
     stack: str
     organization: str = "organization"
     root: Path | None = None
+    """The project's directory; lines of the program are told relative to it."""
+    directory: Path | None = None
+    """The program's working directory; files that it names are relative to it."""
     config: Mapping[str, str] = field(default_factory=dict)
     secret_keys: tuple[str, ...] = ()
     stack_references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -275,7 +278,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             state.outputs = state.inputs
         elif request.remote:
             with self._lock:
-                for child in construct.children(state, self.diagnostics):
+                for child in construct.children(state, self.diagnostics, self.target.directory or Path()):
                     self._add(child)
                     self._check(child)
                 if not self.preview:

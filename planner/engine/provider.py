@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from planner.engine import invokes, outputs, schema, values
 from planner.engine.check import Problem, check_inputs
 from planner.engine.kubernetes import CustomResourceDefinitions, check_core
+from planner.engine.partial import with_unknown_fields
 from planner.plan import UNKNOWN
 
 
@@ -70,11 +71,13 @@ class SimulatedProvider:
     ) -> Created:
         inputs = _written_out(type, inputs)
         if preview:
-            return Created("", inputs)
+            return Created("", with_unknown_fields(type, inputs))
         # What even an update does not know here (the outputs of another stack) stays unknown.
         unknown = {key: value for key, value in inputs.items() if values.has_unknown(value)}
         given = {key: value for key, value in inputs.items() if key not in unknown}
-        id, known = outputs.synthesize(type, name, urn, values.plain(given), region)
+        id, known = outputs.synthesize(
+            type, name, urn, values.plain(given), region, account=self.answers.account, project=self.answers.project
+        )
         return Created(id, self._with_secrets(type, inputs, {**known, **unknown}))
 
     def read(
@@ -82,7 +85,16 @@ class SimulatedProvider:
     ) -> Created:
         if preview:
             return Created(id, inputs)
-        _, known = outputs.synthesize(type, name, urn, values.plain(inputs), region)
+        _, known = outputs.synthesize(
+            type,
+            name,
+            urn,
+            values.plain(inputs),
+            region,
+            account=self.answers.account,
+            project=self.answers.project,
+            existing=id,
+        )
         return Created(id, self._with_secrets(type, inputs, known))
 
     def invoke(self, token: str, args: dict[str, Any], region: str | None, config: Mapping[str, Any]) -> invokes.Answer:

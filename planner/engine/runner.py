@@ -14,7 +14,6 @@ import re
 import runpy
 import sys
 import sysconfig
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +25,7 @@ from pulumi.runtime import settings as runtime_settings
 
 from planner.engine import sdk
 from planner.engine.diagnostics import Diagnostics
-from planner.engine.failures import Failures
+from planner.engine.failures import Failure, Failures
 from planner.engine.monitor import Engine
 
 Program = Path | Callable[[], Any]
@@ -105,18 +104,17 @@ def _entry(program: Program) -> Callable[[], Any]:
 
 def report(failed: Failures, diagnostics: Diagnostics, root: Path | None) -> None:
     """Say what a program raised, and at which of its own lines."""
-    for error, position in failed.errors.values():
+    for failure in failed:
+        error, position = failure.error, failure.position
         if isinstance(error, SystemExit) and not error.code:
             continue
-        frames = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if _is_the_programs(frame.filename, root)
-        ]
-        lines = [f"{_relative(frame.filename, root)}:{frame.lineno}" for frame in reversed(frames)]
+        frames = [frame for frame in reversed(failure.frames) if _is_the_programs(frame.filename, root)]
+        lines = [f"{_relative(frame.filename, root)}:{frame.lineno}" for frame in frames]
         if position is not None:
-            lines = [f"{_relative(position.uri.removeprefix('file://'), root)}:{position.line}"]
+            lines.append(f"{_relative(position.uri.removeprefix('file://'), root)}:{position.line}")
         if isinstance(error, SyntaxError) and error.filename:
             lines.insert(0, f"{_relative(error.filename, root)}:{error.lineno}")
-        message = _message(error)
+        message = _message(failure)
         if len(lines) > 1:
             message += f"\n  called from {' <- '.join(lines[1:])}"
         diagnostics.add("error", message, place=lines[0] if lines else "")
@@ -126,16 +124,16 @@ _IN_RESOURCE = re.compile(r"While processing resource: '(?P<name>.*?)', type:? '
 _IN_INPUT = re.compile(r"While processing input: '(?P<input>\w+)', type (?P<expected>.*?), value (?P<value>.*)")
 
 
-def _message(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"the program exited with {error.code!r}"
-    text = str(error)
+def _message(failure: Failure) -> str:
+    if isinstance(failure.error, SystemExit):
+        return f"the program exited with {failure.error.code!r}"
+    text = str(failure.error)
     resource, value = _IN_RESOURCE.search(text), _IN_INPUT.search(text)
-    if resource and value:
+    if resource and value and isinstance(failure.cause, AssertionError):
         # The SDK could not make sense of an input at all. It says so in three nested exceptions, in its own terms.
         expected = value["expected"].removeprefix("<class '").removesuffix("'>")
         return f"{resource['type']} {resource['name']!r}: {value['input']}: expected {expected}, got {value['value']}"
-    return f"{type(error).__name__}: {text}"
+    return f"{type(failure.cause).__name__}: {failure.cause}"
 
 
 def _is_the_programs(filename: str, root: Path | None) -> bool:

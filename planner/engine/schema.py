@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 import json
+import keyword
 import re
 import sys
 import threading
@@ -246,6 +247,8 @@ def invoke_result_type(token: str) -> type | None:
     package, _, rest = token.partition(":")
     path, _, function = rest.rpartition(":")
     folders = [part for part in path.split("/") if part not in ("index", function)]
+    # Python reserves some names: `aws:lambda/...` is in `pulumi_aws.lambda_`.
+    folders = [f"{part}_" if keyword.iskeyword(part) else part for part in folders]
     with _LOCK:
         try:
             module = importlib.import_module(".".join([_sdk(package, token).__name__, *folders]))

@@ -162,19 +162,19 @@ async def _wait_for_rpcs(await_all_outstanding_tasks: bool = True) -> None:
                 stack.SETTINGS.outputs.clear()
             if outputs:
                 # What waits for something that failed may wait for ever.
-                patience = _PATIENCE if failed.errors else None
+                patience = _PATIENCE if failed else None
                 done, pending = await asyncio.wait(outputs, timeout=patience, return_when=asyncio.FIRST_EXCEPTION)
                 for task in done:
                     if not task.cancelled() and (raised := task.exception()) is not None:
                         failed.add(raised)
-                if not done and failed.errors:
+                if not done and failed:
                     break
                 with stack.SETTINGS.lock:
                     stack.SETTINGS.outputs.update(pending)
         if not manager.rpcs and not stack.SETTINGS.outputs:
             break
-    for failure, _ in failed.errors.values():
-        raise failure
+    for failure in failed:
+        raise failure.error
 
 
 _PATIENCE = 1.0

@@ -395,3 +395,28 @@ def test_yaml_manifests_become_resources(tmp_path):
     plan = plan_of(program)
     assert plan.kinds["kubernetes:core/v1:ConfigMap"] == 2
     assert plan.kinds["kubernetes:apps/v1:Deployment"] == 2
+
+
+def test_fields_that_were_not_given_are_unknown_also_inside_an_object():
+    def program():
+        cluster = aws.eks.Cluster(
+            "c", role_arn="arn:aws:iam::123456789012:role/r", vpc_config={"subnet_ids": ["subnet-1", "subnet-2"]}
+        )
+        pulumi.export("given", cluster.vpc_config.subnet_ids)
+        pulumi.export("decided by the cloud", cluster.vpc_config.cluster_security_group_id)
+
+    assert plan_of(program).outputs == {"given": ["subnet-1", "subnet-2"], "decided by the cloud": UNKNOWN}
+
+
+def test_an_error_in_an_apply_is_told_once_and_as_itself():
+    def program():
+        def refuse(value):
+            raise ValueError(f"{value} is too large")
+
+        size = Output.from_input(9).apply(refuse)
+        for name in ("one", "two"):
+            aws.ec2.Vpc(name, cidr_block=size, region="us-east-1")
+
+    (error,) = plan_of(program, check=False).errors
+    assert error.message.startswith("ValueError: 9 is too large")
+    assert error.place == f"tests/planner/test_engine.py:{program.__code__.co_firstlineno + 2}"

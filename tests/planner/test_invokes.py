@@ -472,12 +472,8 @@ def test_the_same_question_gets_the_same_answer(region: str, other: str, token: 
     assert all(zone.startswith(region) for zone in zones[0])
 
 
-UNRESOLVED = "aws:lambda/"
-"""The SDK keeps these in `lambda_`, Python having taken the name, and schema.invoke_result_type does not look there."""
-
-
 def test_every_simulated_function_exists_and_answers_with_its_own_properties() -> None:
-    typed = [token for token in invokes.SIMULATED if not token.startswith(("kubernetes:", UNRESOLVED))]
+    typed = [token for token in invokes.SIMULATED if not token.startswith("kubernetes:")]
     for token in typed:
         result = schema.invoke_result_type(token)
         assert result is not None, token
@@ -493,7 +489,7 @@ def test_a_placeholder_can_be_made_for_every_function(package: str) -> None:
     sdk = Path({"aws": aws, "gcp": gcp}[package].__file__).parent
     call = re.compile(r"runtime\.invoke\('([^']+)'")
     tokens = sorted({token for file in sdk.rglob("get_*.py") for token in call.findall(file.read_text("utf-8"))})
-    chosen = [token for token in tokens[::4] if not token.startswith(UNRESOLVED)]
+    chosen = tokens[::4]
     assert len(chosen) >= 120
     for token in chosen:
         result = schema.invoke_result_type(token)

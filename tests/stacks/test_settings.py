@@ -333,6 +333,8 @@ def test_right_settings_come_through_unchanged(data: st.DataObject) -> None:
         "localNvmeRaid": data.draw(st.booleans()) and machine.local_nvme_gib > 0,
         "ladder": [rung],
     }
+    if pool["fabric"] and machine.fabric.kind == "gpudirect-rdma":
+        pool["zones"] = [f"{region.split(':')[1]}-a"]
     model = {**BASE[MODEL][0], "accelerator": machine.accelerator, "gpus": data.draw(st.integers(1, machine.count))}
     place = {
         "region": region,
