@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
+
+from planner.engine import preview
+from planner.engine.project import load
+from planner.plan import Plan
+from tests.support import ROOT
+
+
+@pytest.fixture(scope="session")
+def environment_plan() -> Callable[[str], Plan]:
+    """Previews of dev, staging and prod by name, each made once in a session: a preview takes seconds."""
+    return cache(lambda name: preview(load(ROOT, name)))
 
 
 @pytest.fixture

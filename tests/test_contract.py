@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -131,6 +131,16 @@ def test_containers_and_probes_start_workloads_in_words_that_they_understand(
     (fetch,) = (command for command in found if command.arguments[0] == "fetch")
     assert "unknown" in fetch.arguments  # a value that a preview cannot know is in the way of nothing
     assert problems(inference, capsys) == []
+
+
+@pytest.mark.parametrize("name", ["dev", "staging", "prod"])
+def test_environments_start_workloads_in_words_that_they_understand(
+    name: str, environment_plan: Callable[[str], Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = environment_plan(name)
+    servers = {resource.name for resource in plan.of_type("kubernetes:apps/v1:Deployment")}
+    assert {command.resource for command in commands(plan)} >= servers
+    assert problems(plan, capsys) == []
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlparse
 
 from pulumi.runtime.proto import resource_pb2, source_pb2
 
+from planner import urn as urns
 from planner.engine import provider as providers
 from planner.engine import values
 from planner.plan import SECRET, UNKNOWN, Resource
@@ -121,7 +122,10 @@ def source_position(request: Any, root: Path | None) -> str:
 
     The innermost frame inside the project counts: with a component from a library, that is the line that used it.
     Without any such frame, the innermost file's name alone is given, so that no path of this machine enters a plan.
+    The stack itself is made by whatever runs the program, which differs from run to run: it has no such line.
     """
+    if getattr(request, "type", "") == urns.STACK_TYPE:
+        return ""
     frames: list[source_pb2.SourcePosition] = [frame.pc for frame in request.stackTrace.frames]
     if request.HasField("sourcePosition"):
         frames.insert(0, request.sourcePosition)
