@@ -33,10 +33,9 @@ def must_run() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
         waiting.append(name)
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            result = assertion(*args, **kwargs)
             if name in waiting:
                 waiting.remove(name)
-            return result
+            return assertion(*args, **kwargs)
 
         return run
 
