@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from planner.engine import isolated, runner
 from planner.engine.invokes import Answers, Recorded, read_recorded
 from planner.engine.kubernetes import CustomResourceDefinitions
 from planner.engine.monitor import STACK_REFERENCE, Engine, Target
-from planner.engine.project import Project
+from planner.engine.project import Project, ProjectError
 from planner.engine.provider import SimulatedProvider
 from planner.engine.transforms import GrpcCaller, call_in_process
 from planner.plan import Plan
@@ -43,10 +44,13 @@ def preview(
     process for at most `time_limit` seconds, `strict` refuses placeholders, `crds` is a directory of custom resource
     definitions to check against.
     """
+    if project.automation:
+        return _preview_script(project, simulate_up=simulate_up, isolate=isolate, strict=strict, crds=crds)
     recorded = read_recorded(project.recorded_answers)
     target = Target(
         project=project.name,
         stack=project.stack,
+        organization=project.organization,
         root=project.root,
         directory=project.program if project.program.is_dir() else project.program.parent,
         config=project.config,
@@ -65,6 +69,21 @@ def preview(
     else:
         runner.run(engine, project.program)
     return engine.plan()
+
+
+def _preview_script(script: Project, *, simulate_up: bool, isolate: bool, strict: bool, crds: Path | None) -> Plan:
+    """Preview a stack that a script makes with the Automation API."""
+    if isolate:
+        raise ProjectError(f"{script.program.name} drives the Automation API: it cannot be previewed with --isolated")
+    from planner.engine import automation  # and with it Pulumi's, which takes a while
+
+    def make(target: Target, file: Path, preview: bool) -> Engine:
+        recorded = read_recorded(file)
+        known = {**_stack_references(recorded), **target.stack_references}
+        provider = _provider(target.config, recorded, strict=strict, crds=crds)
+        return Engine(replace(target, stack_references=known, strict=strict), provider=provider, preview=preview)
+
+    return automation.run(script, make, simulate_up=simulate_up)
 
 
 def preview_program(

@@ -16,6 +16,7 @@ import pulumi.runtime
 
 from planner.engine import runner, sdk
 from planner.engine.diagnostics import Diagnostics
+from planner.engine.project import import_path
 
 FAILED = 32
 """Exit status of a program that failed and whose error was reported to the engine, as in Pulumi's own launcher."""
@@ -47,6 +48,7 @@ def main() -> int:
     os.chdir(arguments.pwd)
     sys.argv = [arguments.program]
     sys.path[:0] = dict.fromkeys([arguments.pwd, arguments.root_directory])
+    sys.path += map(str, import_path(root))
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

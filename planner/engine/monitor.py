@@ -94,6 +94,11 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
         resources = [state.to_resource(preview=self.preview) for state in self._states.values()]
         return Plan.of(self.target.project, self.target.stack, resources, self.diagnostics.sorted())
 
+    def stack_outputs(self) -> Mapping[str, Any]:
+        """What the program has exported, as wire values: with the secrets that a plan leaves out."""
+        stack = self._states.get(self._root)
+        return stack.outputs if stack is not None else {}
+
     # ---- Engine service
 
     def Log(self, request, context=None):  # noqa: ARG002

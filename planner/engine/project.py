@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,6 +33,10 @@ class Project:
     config: Mapping[str, str]
     """Fully qualified key -> value; what is not text is JSON, as in PULUMI_CONFIG."""
     secret_keys: tuple[str, ...]
+    organization: str = "organization"
+    """What `pulumi.get_organization` answers: the first part of a stack named `organization/project/stack`."""
+    automation: bool = False
+    """The program is a script of the Automation API, which makes stacks of its own."""
 
     @property
     def recorded_answers(self) -> Path:
@@ -55,7 +61,13 @@ def load(directory: str | Path, stack: str, overrides: Mapping[str, str] | None 
     Values under `secure:` cannot be decrypted here: a stand-in takes their place, or the value of the environment
     variable AICLOUD_SECRET_<KEY>, or an override. ProjectError says what is wrong with a file.
     """
-    root, project = _project(Path(directory).resolve())
+    organization, _, short = stack_name(stack)
+    place = Path(directory).resolve()
+    if (script := _script(place)) is not None:
+        root, program = script.parent, script
+        file = root / f"Pulumi.{short}.yaml"
+        return Project(root, root.name, program, stack, file, dict(overrides or {}), (), automation=True)
+    root, project = _project(place)
     name = project.get("name")
     if not isinstance(name, str) or not name:
         raise ProjectError(f"{root / _NAMES[0]}: 'name' is {name!r}; expected the project's name")
@@ -63,38 +75,93 @@ def load(directory: str | Path, stack: str, overrides: Mapping[str, str] | None 
     language = runtime.get("name") if isinstance(runtime, dict) else runtime
     if language != "python":
         raise ProjectError(f"{root / _NAMES[0]}: 'runtime' is {language!r}; only python programs can be previewed")
-    stack_file = root / str(project.get("stackConfigDir") or ".") / f"Pulumi.{stack}.yaml"
-    raw: dict[str, Any] = {}
+    stack_file = root / str(project.get("stackConfigDir") or ".") / f"Pulumi.{short}.yaml"
     declared = {_qualified(key, name): spec for key, spec in (project.get("config") or {}).items()}
-    for key, spec in declared.items():
-        if not isinstance(spec, dict):
-            raw[key] = spec
-        elif "default" in spec or "value" in spec:
-            raw[key] = spec.get("default", spec.get("value"))
-    if stack_file.exists():
-        own = _yaml(stack_file).get("config") or {}
-        if not isinstance(own, dict):
-            raise ProjectError(f"{stack_file}: 'config' is {type(own).__name__}; expected a map of keys")
-        raw.update({_qualified(key, name): value for key, value in own.items()})
-    elif stack_files := stacks(root, project):
-        hint = get_close_matches(stack, stack_files, 1)
+    if not stack_file.exists() and not overrides and (stack_files := stacks(root, project)):
+        hint = get_close_matches(short, stack_files, 1)
         raise ProjectError(
-            f"no stack {stack!r}: {_relative(stack_file)} does not exist; there is {', '.join(stack_files)}"
+            f"no stack {short!r}: {_relative(stack_file)} does not exist; there is {', '.join(stack_files)}"
             + (f" (did you mean {hint[0]!r}?)" if hint else "")
+            + "; a new stack takes its configuration from --config KEY=VALUE"
         )
-    raw.update({_qualified(key, name): value for key, value in (overrides or {}).items()})
-    secret = [
-        k for k, v in raw.items() if _is_secure(v) or (isinstance(declared.get(k), dict) and declared[k].get("secret"))
-    ]
-    config = {key: _text(key, value) for key, value in raw.items() if value is not None}
+    raw = {key: spec for key, spec in declared.items() if not isinstance(spec, dict)}
+    for key, spec in declared.items():
+        if isinstance(spec, dict) and ("default" in spec or "value" in spec):
+            raw[key] = spec.get("default", spec.get("value"))
+    raw.update(_stack_config(stack_file, name, overrides))
+    config, secret = _texts(raw, [key for key, spec in declared.items() if _is_declared_secret(spec)])
     _check_declared(declared, raw, stack_file)
-    return Project(root, name, _program(root, project), stack, stack_file, config, tuple(sorted(secret)))
+    return Project(
+        root, name, _program(root, project), short, stack_file, config, secret, organization or Project.organization
+    )
+
+
+def stack_name(stack: str) -> tuple[str, str, str]:
+    """Organization, project and short name of `organization/project/stack`; empty where a name has fewer parts."""
+    *before, short = stack.split("/")
+    return before[0] if before else "", before[1] if len(before) > 1 else "", short
+
+
+def stack_config(
+    stack_file: Path, project: str, overrides: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The configuration of one stack and which of its keys are secret; as in `load`, where nothing is declared."""
+    return _texts(_stack_config(stack_file, project, overrides))
+
+
+def _stack_config(stack_file: Path, project: str, overrides: Mapping[str, str] | None) -> dict[str, Any]:
+    own = (_yaml(stack_file).get("config") or {}) if stack_file.exists() else {}
+    if not isinstance(own, dict):
+        raise ProjectError(f"{stack_file}: 'config' is {type(own).__name__}; expected a map of keys")
+    return {_qualified(key, project): value for key, value in [*own.items(), *(overrides or {}).items()]}
+
+
+def _texts(raw: Mapping[str, Any], declared_secret: Iterable[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
+    secret = {key for key, value in raw.items() if _holds_secret(value)} | (set(declared_secret) & raw.keys())
+    return {key: _text(key, value) for key, value in raw.items() if value is not None}, tuple(sorted(secret))
+
+
+_PACKAGED = ("pyproject.toml", "setup.py", "setup.cfg")
+
+
+def import_path(root: Path) -> list[Path]:
+    """Where the program of a project finds packages that are not installed where it is previewed.
+
+    In the project's own virtual environment, its local SDKs (`pulumi package add`), and the repository around it, which
+    its developers have installed in place.
+    """
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    found = [*sorted(root.glob(f"*venv*/lib/{version}/site-packages")), *sorted(root.glob("sdks/*"))]
+    for directory in (root, *root.parents):
+        if any((directory / name).is_file() for name in _PACKAGED):
+            found += [directory / "src", directory]
+        if (directory / ".git").exists():
+            break
+    return [directory for directory in found if directory.is_dir() and directory != root]
 
 
 def stacks(root: Path, project: Mapping[str, Any]) -> list[str]:
     """The names of the stacks that have a file."""
     directory = root / str(project.get("stackConfigDir") or ".")
     return sorted(path.name[len("Pulumi.") : -len(".yaml")] for path in directory.glob("Pulumi.*.yaml"))
+
+
+_AUTOMATION = re.compile(r"^\s*(?:import pulumi\.automation|from pulumi(?:\.automation)? import .*)", re.MULTILINE)
+
+
+def _script(place: Path) -> Path | None:
+    """The script of the Automation API that is meant: the file itself, or what a directory without a program has."""
+    if place.is_file():
+        return place
+    if any((place / name).is_file() for name in _NAMES) and (place / "__main__.py").is_file():
+        return None
+    scripts = [place / name for name in ("__main__.py", "main.py") if (place / name).is_file()]
+    return next((script for script in scripts if _uses_automation(script)), None)
+
+
+def _uses_automation(script: Path) -> bool:
+    text = script.read_text(encoding="utf-8", errors="replace")
+    return any("automation" in found.group() for found in _AUTOMATION.finditer(text))
 
 
 def _project(directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -136,12 +203,28 @@ def _is_declared_secret(spec: Any) -> bool:
     return isinstance(spec, dict) and bool(spec.get("secret"))
 
 
+def _holds_secret(value: Any) -> bool:
+    if isinstance(value, dict):
+        return _is_secure(value) or any(map(_holds_secret, value.values()))
+    return isinstance(value, list) and any(map(_holds_secret, value))
+
+
 def _text(key: str, value: Any) -> str:
+    value = _decrypted(key, value)
+    # The CLI keeps scalars as they are written and everything else as JSON; a date is a text to it.
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _decrypted(key: str, value: Any) -> Any:
+    """The value with a stand-in for each secret in it."""
     if _is_secure(value):
         variable = "AICLOUD_SECRET_" + "".join(c if c.isalnum() else "_" for c in key).upper()
         return os.environ.get(variable, f"secret value of {key}")
-    # The CLI keeps scalars as they are written and everything else as JSON.
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, dict):
+        return {name: _decrypted(f"{key}.{name}", item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_decrypted(f"{key}[{i}]", item) for i, item in enumerate(value)]
+    return value
 
 
 def _check_declared(declared: Mapping[str, Any], raw: Mapping[str, Any], stack_file: Path) -> None:

@@ -27,6 +27,7 @@ from planner.engine import sdk
 from planner.engine.diagnostics import Diagnostics
 from planner.engine.failures import Failure, Failures
 from planner.engine.monitor import Engine
+from planner.engine.project import import_path
 
 Program = Path | Callable[[], Any]
 
@@ -133,7 +134,10 @@ def _message(failure: Failure) -> str:
         # The SDK could not make sense of an input at all. It says so in three nested exceptions, in its own terms.
         expected = value["expected"].removeprefix("<class '").removesuffix("'>")
         return f"{resource['type']} {resource['name']!r}: {value['input']}: expected {expected}, got {value['value']}"
-    return f"{type(failure.cause).__name__}: {failure.cause}"
+    message = f"{type(failure.cause).__name__}: {failure.cause}"
+    if isinstance(failure.cause, ModuleNotFoundError):
+        message += "; it is neither installed beside aicloud nor in a venv of the project"
+    return message
 
 
 def _is_the_programs(filename: str, root: Path | None) -> bool:
@@ -199,21 +203,23 @@ def _in_project(root: Path | None, program: Program) -> Iterator[None]:
         return
     directory = program if program.is_dir() else program.parent
     before, arguments, path = Path.cwd(), sys.argv, list(sys.path)
-    hidden = _hide_modules({root, directory})
+    around = [place for place in import_path(root) if str(place) not in path]
+    own = {root, directory, *around}
+    hidden = _hide_modules(own)
     loaded = set(sys.modules)
     os.chdir(directory)
     sys.argv = [str(program)]
-    sys.path[:0] = [str(directory), *([str(root)] if root != directory else [])]
+    sys.path[:] = [*dict.fromkeys((str(directory), str(root))), *path, *map(str, around)]
     importlib.invalidate_caches()
     try:
         yield
     finally:
         os.chdir(before)
         sys.argv, sys.path[:] = arguments, path
+        places = tuple(f"{place}/" for place in own)
         for name in set(sys.modules) - loaded:
-            if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{root}/") and not _is_installed(
-                sys.modules[name]
-            ):
+            module = sys.modules[name]
+            if (getattr(module, "__file__", None) or "").startswith(places) and not _is_installed(module):
                 del sys.modules[name]
         sys.modules.update(hidden)
 
@@ -228,7 +234,8 @@ def _is_installed(module: ModuleType) -> bool:
 
 def _hide_modules(directories: set[Path]) -> dict[str, ModuleType]:
     """Take modules out of `sys.modules` that the project has under the same name, so that its own are imported."""
-    names = {path.stem for directory in directories for path in directory.iterdir()} - {"planner", "__main__"}
+    own = {directory for directory in directories if "/site-packages" not in str(directory)}
+    names = {path.stem for directory in own for path in directory.iterdir()} - {"planner", "__main__"}
     hidden = {
         name: module
         for name, module in sys.modules.items()
