@@ -140,12 +140,28 @@ def complete(token: str, value: Mapping[str, Any], ask: Ask) -> dict[str, Any]:
     if result is None:
         return dict(value)
     properties = schema.output_properties(result)
-    echoed = {key: arg for key, arg in ask.args.items() if key in properties}
+    echoed = {key: _converted(arg, properties[key]) for key, arg in ask.args.items() if key in properties}
     function = token.rsplit(":", 1)[-1]
     made = ask.made(base=str(ask.args.get("name") or function.removeprefix("get").lower()))
     made = made.named("name").knowing(id=str(value.get("id") or f"{function}-{made.hex(8)}"))
     known = {key: item for key, item in {**echoed, **value}.items() if key in properties}
     return {**object_placeholder(result, made), **known}
+
+
+def _converted(arg: Any, declared: Any) -> Any:
+    """An argument as the provider echoes it: a text where a truth value or a number is meant has become one."""
+    kinds = schema.alternatives(declared)
+    if not isinstance(arg, str) or str in kinds:
+        return arg
+    if bool in kinds and arg in ("true", "false"):
+        return arg == "true"
+    for kind in (int, float):
+        if kind in kinds:
+            try:
+                return kind(arg)
+            except ValueError:
+                continue
+    return arg
 
 
 # ---- recorded answers

@@ -130,6 +130,24 @@ def _bucket(made: Made) -> dict[str, Any]:
         "bucketRegionalDomainName": f"{made.name}.s3.{made.region}.{made.suffix}",
         "bucketRegion": made.region,
         "hostedZoneId": f"Z{made.upper(13, made.region)}",
+        **(_website(made) if made.inputs.get("website") else {}),
+    }
+
+
+def _website(made: Made) -> dict[str, Any]:
+    bucket = made.inputs.get("bucket") or made.name
+    domain = f"s3-website-{made.region}.{made.suffix}"
+    return {"websiteDomain": domain, "websiteEndpoint": f"{bucket}.{domain}"}
+
+
+def _graphql(made: Made) -> dict[str, Any]:
+    hosts = {"GRAPHQL": ("https", "appsync-api"), "REALTIME": ("wss", "appsync-realtime-api")}
+    label = made.lower(26)
+    return {
+        "uris": {
+            kind: f"{scheme}://{label}.{host}.{made.region}.{made.suffix}/graphql"
+            for kind, (scheme, host) in hosts.items()
+        }
     }
 
 
@@ -178,6 +196,8 @@ _MORE: Mapping[str, Callable[[Made], dict[str, Any]]] = {
     "aws:route53/zone:Zone": _hosted_zone,
     "aws:globalaccelerator/accelerator:Accelerator": _accelerator,
     "aws:s3/bucket:Bucket": _bucket,
+    "aws:s3/bucketWebsiteConfiguration:BucketWebsiteConfiguration": _website,
+    "aws:appsync/graphQLApi:GraphQLApi": _graphql,
     "aws:rds/instance:Instance": _database,
     "aws:rds/cluster:Cluster": _database_cluster,
     "aws:elasticache/replicationGroup:ReplicationGroup": _cache,

@@ -31,6 +31,14 @@ def _project(ask: Ask) -> dict[str, Any]:
     }
 
 
+def _projects(ask: Ask) -> dict[str, Any]:
+    """The project that a filter asks for by name or id; without one, the project that the provider works in."""
+    wanted = re.search(r"(?:name|id|projectId)[:=]([\w-]+)", ask.text("filter"))
+    project = wanted[1] if wanted else ask.project
+    found = {"projectId": project, "name": project, "number": project_number(project), "lifecycleState": "ACTIVE"}
+    return {"id": ask.text("filter"), "projects": [{**found, "createTime": MOMENT, "labels": {}, "parent": {}}]}
+
+
 def _client_config(ask: Ask) -> dict[str, Any]:
     region = facts.region_of(ask.region)
     zone = ask.config.get("zone") or (ask.region if region != ask.region else f"{region}-a")
@@ -255,6 +263,7 @@ def _container_registry(ask: Ask) -> dict[str, Any]:
 SIMULATED = simulations(
     {
         "gcp:organizations/getProject": _project,
+        "gcp:projects/getProject": _projects,
         "gcp:organizations/getClientConfig": _client_config,
         "gcp:organizations/getOrganization": _organization,
         "gcp:organizations/getActiveFolder": _active_folder,

@@ -46,6 +46,8 @@ def describe(made: Made) -> tuple[str, dict[str, Any]]:
     elif kind in ("Deployment", "StatefulSet", "ReplicaSet"):
         replicas = (made.inputs.get("spec") or {}).get("replicas", 1)
         outputs["status"] = {"replicas": replicas, "readyReplicas": replicas, "observedGeneration": 1}
+    elif kind == "Pod":
+        outputs["status"] = {"phase": "Running", "podIP": made.private_ip(), "hostIP": made.private_ip("host")}
     elif kind == "Secret":
         outputs["type"] = made.inputs.get("type") or "Opaque"
     elif kind in ("Namespace", "PersistentVolumeClaim"):
