@@ -99,6 +99,31 @@ def test_secrets_do_not_leave_the_engine(name: str, environment_plan: Previews) 
     assert environment_plan(name).outputs["kubeconfigs"] == "[secret]"
 
 
+DRIVERS = {
+    "s3.csi.aws.com": "aws-mountpoint-s3-csi-driver",
+    "efs.csi.aws.com": "aws-efs-csi-driver",
+    "fsx.csi.aws.com": "aws-fsx-csi-driver",
+    "gcsfuse.csi.storage.gke.io": "gcsFuseCsiDriverConfig",
+    "filestore.csi.storage.gke.io": "gcpFilestoreCsiDriverConfig",
+    "lustre.csi.storage.gke.io": "lustreCsiDriverConfig",
+}
+"""Driver of a volume -> the add-on of EKS, or the setting of GKE, that brings it."""
+
+
+@pytest.mark.parametrize("name", ["staging", "prod"])
+def test_every_volume_has_its_driver_in_the_cluster(name: str, environment_plan: Previews) -> None:
+    plan = environment_plan(name)
+    where = regions(plan)
+    installed = {(where[addon.urn], addon.inputs["addonName"]) for addon in plan.of_type("aws:eks/addon:Addon")}
+    for cluster in plan.of_type("gcp:container/cluster:Cluster"):
+        addons = cluster.inputs["addonsConfig"].items()
+        installed |= {(where[cluster.urn], addon) for addon, setting in addons if setting.get("enabled")}
+    volumes = plan.of_type("kubernetes:core/v1:PersistentVolume")
+    needed = {(where[volume.urn], DRIVERS[volume.inputs["spec"]["csi"]["driver"]]) for volume in volumes}
+    assert needed
+    assert needed - installed == set()
+
+
 # ---- dev
 
 

@@ -18,6 +18,8 @@ _IDENTITIES = {
     "aws-efs-csi-driver": (["efs-csi-controller-sa"], "service-role/AmazonEFSCSIDriverPolicy"),
     # FSx file systems are made by TieredStorage and mounted statically, which takes no permission.
     "aws-fsx-csi-driver": ([], ""),
+    # Mountpoint for S3: pods mount the buckets of TieredStorage as themselves, so the driver needs no permission.
+    "aws-mountpoint-s3-csi-driver": ([], ""),
     "coredns": ([], ""),
 }
 
