@@ -345,7 +345,7 @@ def _summary(state: Stack, kind: str, counted: Mapping[str, int]) -> UpdateSumma
 
 
 def _tell(plan: Plan | None, counted: Mapping[str, int], options: Mapping[str, Any]) -> str:
-    """Give the script's callbacks what the CLI would: a summary as text, and an event for each resource and at the end."""
+    """Give the callbacks of a script what the CLI would: a summary as text, and an event for each resource."""
     lines = ["Resources:", *(f"    {count} to {operation}" for operation, count in counted.items())]
     if say := options.get("on_output"):
         for line in lines:

@@ -7,6 +7,7 @@ over gRPC by a program in another.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -96,8 +97,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
 
     def stack_outputs(self) -> Mapping[str, Any]:
         """What the program has exported, as wire values: with the secrets that a plan leaves out."""
-        stack = self._states.get(self._root)
-        return stack.outputs if stack is not None else {}
+        return next((state.outputs for state in self._states.values() if state.type == urns.STACK_TYPE), {})
 
     # ---- Engine service
 
@@ -357,10 +357,20 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             ancestor = self._states[parent]
             reference, parent = ancestor.child_providers.get(package), ancestor.parent
         if not reference:
+            if self._is_disabled(package):
+                raise EngineError(
+                    f"{request.type} {request.name!r}: `pulumi:disable-default-providers` refuses the default provider "
+                    f"of {package}; give it a provider of its own, or its component one among `providers`"
+                )
             return self._default_provider(package, request.version)
         if urns.provider_urn(reference) not in self._states:
             raise EngineError(f"{request.type} {request.name!r}: its provider {reference} was never registered")
         return reference
+
+    def _is_disabled(self, package: str) -> bool:
+        """Whether the stack's configuration forbids to fall back on a package's default provider."""
+        disabled = json.loads(self.target.config.get("pulumi:disable-default-providers") or "[]")
+        return package in disabled or "*" in disabled
 
     def _default_provider(self, package: str, version: str) -> str:
         """The package's default provider, made at its first use, configured by the stack's `<package>:` keys."""
