@@ -21,8 +21,6 @@ from tests.support import ROOT
 
 CRDS = Path(__file__).parent / "fixtures" / "crds"
 MISTAKES = (*SETTINGS, *PROGRAM)
-SEEN = [mistake for mistake in MISTAKES if not mistake.unseen]
-UNSEEN = [mistake for mistake in MISTAKES if mistake.unseen]
 
 
 @pytest.fixture(scope="session")
@@ -90,26 +88,18 @@ def test_the_program_itself_is_without_mistakes(copy: Path) -> None:
 def test_there_are_forty_different_mistakes() -> None:
     assert all(mistake.was != mistake.becomes and mistake.says for mistake in MISTAKES)
     assert len({(m.file, m.was, m.becomes) for m in MISTAKES}) == len({_name(m) for m in MISTAKES}) == len(MISTAKES)
-    assert len(SEEN) >= 40
+    assert len(MISTAKES) >= 40
 
 
 def _name(mistake: Mistake) -> str:
     return f"{'settings' if mistake.in_settings else 'program'}: {mistake.name}"
 
 
-@pytest.mark.parametrize("mistake", SEEN, ids=_name)
+@pytest.mark.parametrize("mistake", MISTAKES, ids=_name)
 def test_is_rejected_at_its_place(mistake: Mistake, copy: Path) -> None:
     with planted(mistake, copy) as statement:
         found = errors(copy, mistake.stack, up=mistake.up)
     assert not (missing := not_told(mistake, statement, found)), missing
-
-
-@pytest.mark.parametrize("mistake", UNSEEN, ids=_name)
-def test_is_not_rejected_yet(mistake: Mistake, copy: Path) -> None:
-    with planted(mistake, copy) as statement:
-        found = errors(copy, mistake.stack, up=mistake.up)
-    assert not_told(mistake, statement, found), "it is rejected now, and at its place: take `unseen` away"
-    pytest.xfail(mistake.unseen)
 
 
 def not_told(mistake: Mistake, statement: range, found: list[str]) -> str:

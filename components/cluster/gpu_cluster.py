@@ -6,6 +6,7 @@ from typing import NotRequired, Optional, TypedDict
 import pulumi
 import pulumi_kubernetes as k8s
 
+from components import arguments
 from components.cluster import pool_args
 from components.cluster.build_aws import build as build_aws
 from components.cluster.build_gcp import build as build_gcp
@@ -166,6 +167,7 @@ class GpuCluster(pulumi.ComponentResource):
     """Security group of nodes and pods on AWS, empty on GCP."""
 
     def __init__(self, name: str, args: GpuClusterArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
+        arguments.check(f"GpuCluster {name!r}", args, GpuClusterArgs)
         _check(name, args)
         pools = pool_args.pools(f"GpuCluster {name!r}", args["cloud"], args["region"], args["node_pools"])
         pool_args.check_zones(f"GpuCluster {name!r}", pools, args["zones"])

@@ -5,6 +5,7 @@ from typing import NotRequired, Optional, TypedDict
 import pulumi
 import pulumi_kubernetes as k8s
 
+from components import arguments
 from components.accelerators import accelerator, machines
 from components.inference.arguments import DEFAULT_MONITORING, DEFAULT_PREFIX, checked_models, checked_url
 from components.inference.clouds import CLOUDS
@@ -119,6 +120,7 @@ class TritonInference(pulumi.ComponentResource):
     """`/metrics`, on the pods; the Service does not offer it."""
 
     def __init__(self, name: str, args: TritonInferenceArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
+        arguments.check(f"TritonInference {name!r}", args, TritonInferenceArgs)
         models = checked_models(name, args)
         super().__init__("aicloud:index:TritonInference", name, {**args}, opts)
         child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)

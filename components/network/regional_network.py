@@ -6,6 +6,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_gcp as gcp
 
+from components import arguments
 from components.network import aws as on_aws
 from components.network import cidr
 from components.network import gcp as on_gcp
@@ -77,6 +78,7 @@ class RegionalNetwork(pulumi.ComponentResource):
     """The three zones."""
 
     def __init__(self, name: str, args: RegionalNetworkArgs, opts: Optional[pulumi.ResourceOptions] = None):
+        arguments.check(f"RegionalNetwork {name!r}", args, RegionalNetworkArgs)
         super().__init__("aicloud:index:RegionalNetwork", name, {**args}, opts)
         request = self._request(name, args)
         parts = (on_aws if args["cloud"] == "aws" else on_gcp).build(self, request)

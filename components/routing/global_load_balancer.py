@@ -4,6 +4,7 @@ from typing import NotRequired, Optional, TypedDict
 
 import pulumi
 
+from components import arguments
 from components.routing import aws as on_aws
 from components.routing import dns, front
 from components.routing import gcp as on_gcp
@@ -69,6 +70,7 @@ class GlobalLoadBalancer(pulumi.ComponentResource):
     """ARN of the Global Accelerator; empty without an AWS region."""
 
     def __init__(self, name: str, args: GlobalLoadBalancerArgs, opts: Optional[pulumi.ResourceOptions] = None):
+        arguments.check(f"GlobalLoadBalancer {name!r}", args, GlobalLoadBalancerArgs)
         super().__init__("aicloud:index:GlobalLoadBalancer", name, {**args}, opts)
         where = f"GlobalLoadBalancer {name!r}"
         policy = args.get("routing_policy", "latency")
@@ -76,6 +78,13 @@ class GlobalLoadBalancer(pulumi.ComponentResource):
             raise ValueError(f"{where}: routing_policy: expected 'latency' or 'weighted', got {policy!r}")
         regions = [self._region(region, where) for region in args["regions"]]
         front.check(regions, where)
+        if not any(region.cloud == "gcp" for region in regions):
+            for argument in ("requests_per_client", "requests_per_endpoint"):
+                if args.get(argument) is not None:
+                    raise ValueError(
+                        f"{where}: {argument}: expected none without a GCP region, since RegionalEndpoint limits"
+                        f" clients on AWS; got {args[argument]!r}"  # type: ignore[literal-required]
+                    )
         health_path = args.get("health_check_path", front.HEALTH_PATH)
         protect, tags = args.get("protect", False), args.get("tags", {})
         on = {cloud: [region for region in regions if region.cloud == cloud] for cloud in front.CLOUDS}

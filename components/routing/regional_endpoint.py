@@ -4,10 +4,16 @@ from typing import NotRequired, Optional, TypedDict
 
 import pulumi
 
+from components import arguments
 from components.ordering import prerequisites
 from components.routing import aws as on_aws
 from components.routing import gcp as on_gcp
 from components.routing.front import CLOUDS, HEALTH_PATH, REQUESTS_PER_CLIENT
+
+_ELSEWHERE_ON_GCP = {
+    "log_bucket": "requests are in Cloud Logging",
+    "requests_per_client": "GlobalLoadBalancer has the limit",
+}
 
 
 class RegionalEndpointArgs(TypedDict):
@@ -65,6 +71,7 @@ class RegionalEndpoint(pulumi.ComponentResource):
     """What the region's own health checks ask of each pod, such as `HTTP:8000/v2/health/ready`."""
 
     def __init__(self, name: str, args: RegionalEndpointArgs, opts: Optional[pulumi.ResourceOptions] = None):
+        arguments.check(f"RegionalEndpoint {name!r}", args, RegionalEndpointArgs)
         super().__init__("aicloud:index:RegionalEndpoint", name, {**args}, opts)
         where = f"RegionalEndpoint {name!r}"
         cloud, port = args["cloud"], int(args["port"])
@@ -78,6 +85,12 @@ class RegionalEndpoint(pulumi.ComponentResource):
                 f"{where}: health_check_path: expected a path such as {HEALTH_PATH!r}, got {health_path!r}"
             )
 
+        if cloud == "gcp":
+            for argument, instead in _ELSEWHERE_ON_GCP.items():
+                if args.get(argument) is not None:
+                    raise ValueError(
+                        f"{where}: {argument}: expected none on GCP, where {instead}; got {args[argument]!r}"
+                    )  # type: ignore[literal-required]
         if cloud == "aws":
             request = on_aws.EndpointRequest(
                 name=name,

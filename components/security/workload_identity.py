@@ -5,6 +5,7 @@ from typing import NotRequired, Optional, TypedDict
 
 import pulumi
 
+from components import arguments
 from components.security import aws, gcp
 
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -63,6 +64,7 @@ class WorkloadIdentity(pulumi.ComponentResource):
     """The role's ARN, or the `principal://` member, for policies that other components write."""
 
     def __init__(self, name: str, args: WorkloadIdentityArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
+        arguments.check(f"WorkloadIdentity {name!r}", args, WorkloadIdentityArgs)
         _check(name, args)
         super().__init__("aicloud:index:WorkloadIdentity", name, {**args}, opts)
         build = {"aws": aws.bind, "gcp": gcp.bind}[args["cloud"]]

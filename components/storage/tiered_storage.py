@@ -4,6 +4,7 @@ from typing import NotRequired, Optional, TypedDict
 
 import pulumi
 
+from components import arguments
 from components.storage import aws, gcp, limits, volumes
 
 
@@ -105,6 +106,7 @@ class TieredStorage(pulumi.ComponentResource):
     """Tier -> name of its PersistentVolumeClaim, the same in each namespace."""
 
     def __init__(self, name: str, args: TieredStorageArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
+        arguments.check(f"TieredStorage {name!r}", args, TieredStorageArgs)
         limits.check(name, args)
         super().__init__("aicloud:index:TieredStorage", name, {**args}, opts)
         build = {"aws": aws.build, "gcp": gcp.build}[args["cloud"]]

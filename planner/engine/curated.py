@@ -260,7 +260,7 @@ _NOT_PORTS = frozenset({"icmp", "icmpv6", "1", "58"})
 def check(token: str, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """What the tables say about a resource: (property path, message, severity) each."""
     for path, prefix, rule, severity in _rules(token):
-        if prefix in inputs:
+        if not prefix or prefix in inputs:
             for value, place, hidden in rules.values_at(inputs, path):
                 if wrong := rule(value):
                     short = isinstance(value, str | int | float) and len(str(value)) <= 60 and "{" not in str(value)
@@ -288,7 +288,7 @@ def _descending(owner: Mapping[str, Any], place: str, names: list[str]) -> Itera
 @functools.cache
 def _rules(token: str) -> tuple[tuple[tuple[str, ...], str, Rule, str], ...]:
     return tuple(
-        (rules.steps(path), rules.steps(path)[0], rule, severity)
+        (rules.steps(path), next(iter(rules.steps(path)), ""), rule, severity)
         for table, severity in ((VALUES, "error"), (LISTED, "warning"))
         for pattern, path, rule in table
         if fnmatch.fnmatchcase(token, pattern)

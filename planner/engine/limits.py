@@ -13,6 +13,9 @@ _GCP_NAME = matches(r"[a-z]([-a-z0-9]*[a-z0-9])?", "lower-case letters, digits a
 _ARN = matches(r"arn:[\w-]+:[\w-]+:[\w-]*:[\w-]*:.+", "an ARN, arn:<partition>:<service>:<region>:<account>:<resource>")
 _LB_NAME = matches(r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?", "letters, digits and hyphens, no hyphen at an end", 32)
 _PORT = between(-1, 65535)
+_STORAGE_CLASSES = (
+    *("DEEP_ARCHIVE", "EXPRESS_ONEZONE", "GLACIER", "GLACIER_IR", "INTELLIGENT_TIERING", "ONEZONE_IA", "STANDARD_IA"),
+)
 _RETENTION_DAYS = (
     *(0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653),
 )
@@ -26,6 +29,21 @@ VALUES: tuple[tuple[str, str, Rule], ...] = (
     ("aws:ec2/vpc:Vpc", "cidrBlock", rules.vpc_cidr),
     ("aws:ec2/subnet:Subnet", "cidrBlock", rules.vpc_cidr),
     ("aws:ec2/route:Route", "destinationCidrBlock", rules.cidr),
+    ("aws:ec2/routeTable:RouteTable", "routes[].cidrBlock", rules.cidr),
+    ("aws:eks/nodeGroup:NodeGroup", "", rules.accelerator_taint),
+    ("gcp:container/nodePool:NodePool", "nodeConfig", rules.accelerator_taint),
+    ("kubernetes:karpenter.sh/v1:NodePool", "spec.template", rules.accelerator_taint),
+    *(
+        (f"aws:s3/{type}", path, one_of(*_STORAGE_CLASSES))
+        for type, path in (
+            ("bucketLifecycleConfiguration:BucketLifecycleConfiguration", "rules[].transitions[].storageClass"),
+            (
+                "bucketLifecycleConfiguration:BucketLifecycleConfiguration",
+                "rules[].noncurrentVersionTransitions[].storageClass",
+            ),
+            ("bucket:Bucket", "lifecycleRules[].transitions[].storageClass"),
+        )
+    ),
     ("aws:ec2/securityGroup:SecurityGroup", "ingress[].cidrBlocks[]", rules.cidr),
     ("aws:ec2/securityGroup:SecurityGroup", "egress[].cidrBlocks[]", rules.cidr),
     ("aws:ec2/securityGroup:SecurityGroup", "ingress[].fromPort", _PORT),

@@ -192,10 +192,8 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             inputs = values.decode(request.properties)
             state = self._new_state(request, inputs)
             state.id, state.external = request.id, True
-            unknown = False
             if request.type == STACK_REFERENCE:
                 state.outputs = self._referenced_stack(state)
-                unknown = "outputs" not in state.outputs
             else:
                 state.provider = self._provider_of(request, request.parent)
                 state.region = regions.region_of(state, self._states)
@@ -205,7 +203,11 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
                 state.outputs = created.outputs
             self._add(state)
             return resource_pb2.ReadResourceResponse(
-                urn=state.urn, id=state.id, properties=values.encode(state.outputs), unknown=unknown
+                urn=state.urn,
+                id=state.id,
+                properties=values.encode(state.outputs),
+                # What is not said about something that exists is unknown also to a simulated update, and not None.
+                unknown=True,
             )
 
     def ExistsResource(self, request, context=None):  # noqa: ARG002

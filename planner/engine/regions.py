@@ -43,7 +43,7 @@ def region_of_invoke(args: Mapping[str, Any], provider: State | None) -> str | N
 
 
 def check(states: Mapping[str, State], diagnostics: Diagnostics) -> None:
-    """Report AWS resources that no region can be told for, or that fell back on the provider's by omission.
+    """Report AWS resources in no region, in one by omission, or in a zone of another.
 
     Every regional resource of pulumi-aws 7 takes a `region` of its own. A component that was told its region passes it
     to each child; a child without one would silently be made in the provider's region.
@@ -51,22 +51,26 @@ def check(states: Mapping[str, State], diagnostics: Diagnostics) -> None:
     for state in states.values():
         if not state.custom or state.external or not state.type.startswith("aws:") or not _is_regional(state.type):
             continue
-        if state.region is None:
-            message = "has no region: give it `region`, or set `aws:region` in the stack's configuration"
-        elif (
-            "region" not in state.inputs
-            and (told := _region_told(state, states))
-            and (told != state.region or "::default" in state.provider)
-        ):
-            message = f"has no `region`, so it goes to the provider's ({state.region}); its component is for {told}"
-        else:
-            continue
-        diagnostics.add(
-            "error",
-            f"{state.type} {state.name!r} {message}",
-            urn=state.urn,
-            place=state.source_position.removeprefix("project:///").replace("#", ":"),
-        )
+        message = _misplaced(state, states)
+        if message:
+            diagnostics.add(
+                "error",
+                f"{state.type} {state.name!r}{message}",
+                urn=state.urn,
+                place=state.source_position.removeprefix("project:///").replace("#", ":"),
+            )
+
+
+def _misplaced(state: State, states: Mapping[str, State]) -> str:
+    zone = state.inputs.get("availabilityZone")
+    if state.region is None:
+        return " has no region: give it `region`, or set `aws:region` in the stack's configuration"
+    if isinstance(zone, str) and zone != UNKNOWN and not zone.startswith(state.region):
+        return f": availabilityZone: {zone!r} is not in its region, {state.region}"
+    told = _region_told(state, states)
+    if told and "region" not in state.inputs and (told != state.region or "::default" in state.provider):
+        return f" has no `region`, so it goes to the provider's ({state.region}); its component is for {told}"
+    return ""
 
 
 def _is_regional(type: str) -> bool:

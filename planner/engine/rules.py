@@ -38,8 +38,8 @@ def values_at(
 
 
 def steps(path: str) -> tuple[str, ...]:
-    """`ingress[].fromPort` as ("ingress", "[]", "fromPort")."""
-    return tuple(path.replace("[]", ".[]").split("."))
+    """`ingress[].fromPort` as ("ingress", "[]", "fromPort"); an empty path is the resource itself."""
+    return tuple(path.replace("[]", ".[]").split(".")) if path else ()
 
 
 # ---- rules made from a parameter
@@ -234,3 +234,27 @@ def _ec2_instance_types() -> Collection[str]:
         text = text.partition("class InstanceType(")[2].partition("\nclass ")[0]
         return frozenset(re.findall(r'= "([a-z0-9-]+\.[a-z0-9-]+)"', text))
     return frozenset()
+
+
+_ACCELERATOR_LABEL = "aicloud.dev/accelerator"
+_ACCELERATOR_TAINTS = ("nvidia.com/gpu", "google.com/tpu", "aws.amazon.com/neuron")
+
+
+def accelerator_taint(value: Any) -> str | None:
+    """Machines that this project's components label as having an accelerator also keep other pods off it.
+
+    `value` holds a pool's labels and taints: a GKE node config, an EKS node group, a Karpenter NodePool's template.
+    """
+    if not isinstance(value, Mapping):
+        return None
+    metadata, spec = value.get("metadata"), value.get("spec")
+    labels = metadata.get("labels") if isinstance(metadata, Mapping) else value.get("labels")
+    taints = spec.get("taints") if isinstance(spec, Mapping) else value.get("taints")
+    accelerator = labels.get(_ACCELERATOR_LABEL) if isinstance(labels, Mapping) else None
+    if not isinstance(accelerator, str) or accelerator == UNKNOWN or taints == UNKNOWN:
+        return None
+    keys = [taint.get("key") for taint in taints or () if isinstance(taint, Mapping)]
+    if UNKNOWN in keys or any(key in _ACCELERATOR_TAINTS for key in keys):
+        return None
+    accepted = ", ".join(_ACCELERATOR_TAINTS)
+    return f"machines with {accelerator} have no taint, so any pod may fill them; expected one of {accepted}"

@@ -427,7 +427,7 @@ MODEL = {"name": "bert", "version": 1, "size_gib": 1.0}
         ({"models": []}, "models is []; give at least one"),
         ({"models": [{**MODEL, "name": "../x"}]}, "models[0].name is '../x'"),
         ({"models": [MODEL, {**MODEL, "version": 0}]}, "models[1].version is 0"),
-        ({"models": [{**MODEL, "version": 1.5}]}, "models[0].version is 1.5"),
+        ({"models": [{**MODEL, "version": 1.5}]}, "models[0].version: expected int, got 1.5"),
         ({"models": [{**MODEL, "size_gib": 0}]}, "models[0].size_gib is 0"),
         ({"models": [{**MODEL, "gpus": 2}]}, "models[0].gpus is 2; accepted is 1 to the pod's gpus, 1"),
         ({"models": [MODEL, MODEL]}, "models[1] is bert:1, which is there already"),

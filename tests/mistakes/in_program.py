@@ -57,7 +57,6 @@ PROGRAM = (
         '"storage_class": "STANDARD_AI"',
         ("BucketLifecycleConfiguration", "storageClass", "STANDARD_AI"),
         at="components/storage/s3.py",
-        unseen="the SDK says no more than `str`; planner.engine.limits could list S3's storage classes",
     ),
     Mistake(
         "resource without a region",
@@ -102,7 +101,6 @@ PROGRAM = (
         '"cidr_block": "0.0.0.0/0"',
         '"cidr_block": "0.0.0.0/33"',
         ("aws:ec2/routeTable:RouteTable", "routes[0].cidrBlock", "0.0.0.0/33"),
-        unseen="planner.engine.limits knows CIDRs of subnets, rules and clusters, not those of route tables",
     ),
     Mistake(
         "zone of another region",
@@ -110,7 +108,6 @@ PROGRAM = (
         "availability_zone=zone",
         'availability_zone="eu-west-1a"',
         ("aws:ec2/subnet:Subnet", "availabilityZone", "eu-west-1a"),
-        unseen="nothing compares a zone with the resource's region; planner.engine.curated could",
     ),
     Mistake(
         "instance type that cannot be one",
@@ -134,7 +131,6 @@ PROGRAM = (
         "lambda authority: authority.date",
         ("AttributeError", "date"),
         up=True,
-        unseen="it is seen, but placed at the resource that waits for the output, not in the function",
     ),
     Mistake(
         "name that cannot be imported",
@@ -177,7 +173,6 @@ PROGRAM = (
         '"nat_per_zone": region.nat_per_zone',
         '"nat_per_zones": region.nat_per_zone',
         ("nat_per_zones",),
-        unseen="a component's arguments are a plain dict; nothing compares its keys with the TypedDict's",
     ),
     Mistake(
         "component argument that it refuses",
@@ -192,7 +187,7 @@ PROGRAM = (
         "providers=[self.cluster.kubernetes]",
         "providers=[]",
         ("kubernetes", "provider"),
-        unseen="Pulumi would take the kubeconfig of whoever runs it; `pulumi:disable-default-providers` refuses that",
+        at="components/inference/triton_inference.py",
     ),
     Mistake(
         "Kubernetes field misspelt",
@@ -254,7 +249,7 @@ PROGRAM = (
         "own.append(Taint(self.resource, labels.ACCELERATOR_TAINTS[self.resource]))",
         "pass",
         ("taint", "serving-l4"),
-        unseen="a rule on the plan, for planner.checks: machines with accelerators are tainted",
+        at="components/cluster/karpenter.py",
     ),
     Mistake(
         "provider that is none",
@@ -271,7 +266,6 @@ PROGRAM = (
         'provider=pulumi.ProviderResource("aws", "other", {}), parent=self.cluster',
         ("us-west-2-training", "provider"),
         on="staging",
-        unseen="the SDK drops a provider of another package and takes the default one",
     ),
     Mistake(
         "nested key misspelt, on the other cloud",

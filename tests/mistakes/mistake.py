@@ -23,8 +23,6 @@ class Mistake:
     """Stack that is previewed; default the one whose file is changed, else dev."""
     up: bool = False
     """Can only be seen with the outputs that a cloud would give (`--simulate-up`)."""
-    unseen: str = ""
-    """The preview doesn't see it yet, for this reason. It is planted all the same: once it's seen, the test says so."""
 
     @property
     def stack(self) -> str:
