@@ -28,8 +28,8 @@ def run(engine: Engine, program: Path, *, time_limit: float) -> None:
         futures.ThreadPoolExecutor(max_workers=4 * _PARALLEL),
         options=[("grpc.max_receive_message_length", _LARGEST_MESSAGE)],
     )
-    resource_pb2_grpc.add_ResourceMonitorServicer_to_server(engine, server)  # type: ignore[no-untyped-call]
-    engine_pb2_grpc.add_EngineServicer_to_server(engine, server)  # type: ignore[no-untyped-call]
+    resource_pb2_grpc.add_ResourceMonitorServicer_to_server(engine, server)
+    engine_pb2_grpc.add_EngineServicer_to_server(engine, server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     directory = program if program.is_dir() else program.parent

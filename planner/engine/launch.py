@@ -44,7 +44,7 @@ def main() -> int:
         root_directory=arguments.root_directory,
     )
     pulumi.runtime.configure(settings)
-    pulumi.runtime.settings.SETTINGS.monitor = sdk.PositionedMonitor(settings.monitor)  # type: ignore[assignment]
+    pulumi.runtime.settings.SETTINGS.monitor = sdk.PositionedMonitor(settings.monitor)
     os.chdir(arguments.pwd)
     sys.argv = [arguments.program]
     sys.path[:0] = dict.fromkeys([arguments.pwd, arguments.root_directory])

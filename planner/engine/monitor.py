@@ -246,11 +246,15 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             parent_aliases=parent.aliases if parent else (),
         )
         # What a child inherits unless it says otherwise (pulumi: pkg/resource/deploy, inheritFromParent).
-        state.protect = request.protect if request.HasField("protect") else parent and parent.protect
-        state.retain_on_delete = (
-            request.retainOnDelete if request.HasField("retainOnDelete") else parent and parent.retain_on_delete
-        )
-        state.deleted_with = request.deletedWith or (parent.deleted_with if parent else "")
+        if parent is not None:
+            state.protect, state.retain_on_delete = parent.protect, parent.retain_on_delete
+            state.deleted_with = parent.deleted_with
+        if request.HasField("protect"):
+            state.protect = request.protect
+        if request.HasField("retainOnDelete"):
+            state.retain_on_delete = request.retainOnDelete
+        if request.deletedWith:
+            state.deleted_with = request.deletedWith
         state.options = recorded_options(request)
         if not request.custom:
             state.child_providers = dict(request.providers)

@@ -25,7 +25,7 @@ def call_in_process(callback: callback_pb2.Callback, request: Message, answer: t
     for servicer in _CallbackServicer._servicers:
         function = servicer._callbacks.get(callback.token)
         if function is not None:
-            return answer.FromString(_sync_await(function(request.SerializeToString())).SerializeToString())  # type: ignore[arg-type]
+            return answer.FromString(_sync_await(function(request.SerializeToString())).SerializeToString())
     raise LookupError(f"no callback {callback.token} is registered")
 
 
@@ -113,7 +113,7 @@ def _with(
 ) -> resource_pb2.RegisterResourceRequest:
     changed = resource_pb2.RegisterResourceRequest()
     changed.CopyFrom(request)
-    changed.object.CopyFrom(properties)  # type: ignore[arg-type]
+    changed.object.CopyFrom(properties)
     for theirs, ours in _REPEATED.items():
         changed.ClearField(theirs)  # type: ignore[arg-type]
         getattr(changed, theirs).extend(getattr(options, ours))
