@@ -56,6 +56,8 @@ def _decoded(inputs: Mapping[str, Any], properties: Mapping[str, Property]) -> d
     for name, value in inputs.items():
         if name in _PROVIDER_OPTIONS:
             continue
+        if name == "kubeconfig" and isinstance(value, dict) and SIGNATURE not in value:
+            continue  # Kubernetes takes an object too (parseKubeconfigPropertyValue), as eks.Cluster has it
         known = properties.get(name)
         if known is not None and str not in alternatives(known.type):
             value = _parsed(value, alternatives(known.type))

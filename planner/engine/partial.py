@@ -46,7 +46,8 @@ def _object(annotation: Any) -> Any:
     for one in schema.alternatives(annotation):
         if isinstance(one, type) and _types.is_output_type(one):
             return one
-        if get_origin(one) is not None and not issubclass(get_origin(one) or object, Mapping):
+        origin = get_origin(one)
+        if isinstance(origin, type) and not issubclass(origin, Mapping):
             for element in get_args(one):
                 if (found := _object(element)) is not None:
                     return found

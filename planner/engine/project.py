@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ def _holds_secret(value: Any) -> bool:
 def _text(key: str, value: Any) -> str:
     value = _decrypted(key, value)
     # The CLI keeps scalars as they are written and everything else as JSON; a date is a text to it.
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return str(value) if isinstance(value, str | date) else json.dumps(value, default=str)
 
 
 def _decrypted(key: str, value: Any) -> Any:
@@ -237,6 +238,8 @@ def _check_declared(declared: Mapping[str, Any], raw: Mapping[str, Any], stack_f
             raise ProjectError(f"{where}: {key} is missing; Pulumi.yaml declares it as {expected}")
         value = raw[key]
         accepted = _TYPES.get(str(expected))
+        if expected == "string" and not isinstance(value, dict | list | None):
+            continue  # a scalar without quotes; the CLI takes it as it is written
         wrong = accepted is not None and not isinstance(value, accepted)
         if wrong or (expected in ("integer", "number") and isinstance(value, bool)):
             if _is_secure(value) or isinstance(value, str):  # overrides and environment values arrive as text

@@ -95,6 +95,8 @@ class SimulatedProvider:
             project=self.answers.project,
             existing=id,
         )
+        # Of something that exists, nobody here knows that a collection is empty.
+        known = {key: value for key, value in known.items() if value not in ({}, [])}
         return Created(id, self._with_secrets(type, inputs, known))
 
     def invoke(self, token: str, args: dict[str, Any], region: str | None, config: Mapping[str, Any]) -> invokes.Answer:

@@ -39,7 +39,7 @@ def describe(made: Made) -> tuple[str, dict[str, Any]]:
     metadata |= {"uid": made.uuid(), "resourceVersion": made.digits(6), "generation": 1, "creationTimestamp": MOMENT}
     name, namespace = metadata["name"], metadata.get("namespace")
     outputs: dict[str, Any] = {"metadata": metadata}
-    if kind == "Service":
+    if kind == "Service" and "spec" in made.inputs:
         outputs |= _service(made, name, str(namespace))
     elif kind == "Ingress":
         outputs["status"] = {"loadBalancer": {"ingress": _ingress(made, name)}}
