@@ -116,6 +116,8 @@ def report(failed: Failures, diagnostics: Diagnostics, root: Path | None) -> Non
         if isinstance(error, SyntaxError) and error.filename:
             lines.insert(0, f"{_relative(error.filename, root)}:{error.lineno}")
         message = _message(failure)
+        if root is not None:
+            message = message.replace(f"{root}/", "")
         if len(lines) > 1:
             message += f"\n  called from {' <- '.join(lines[1:])}"
         diagnostics.add("error", message, place=lines[0] if lines else "")
@@ -123,6 +125,9 @@ def report(failed: Failures, diagnostics: Diagnostics, root: Path | None) -> Non
 
 _IN_RESOURCE = re.compile(r"While processing resource: '(?P<name>.*?)', type:? '(?P<type>.*?)'")
 _IN_INPUT = re.compile(r"While processing input: '(?P<input>\w+)', type (?P<expected>.*?), value (?P<value>.*)")
+
+
+_PACKAGE_FILE = re.compile(r" \([^()]*\.(?:py|so)\)")
 
 
 def _message(failure: Failure) -> str:
@@ -137,7 +142,8 @@ def _message(failure: Failure) -> str:
     message = f"{type(failure.cause).__name__}: {failure.cause}"
     if isinstance(failure.cause, ModuleNotFoundError):
         message += "; it is neither installed beside aicloud nor in a venv of the project"
-    return message
+    # Where a package lies on this machine is nobody's business elsewhere.
+    return _PACKAGE_FILE.sub("", message) if isinstance(failure.cause, ImportError) else message
 
 
 def _is_the_programs(filename: str, root: Path | None) -> bool:

@@ -106,6 +106,13 @@ def test_a_package_that_is_missing_is_named_with_its_line(tmp_path):
     assert "'pulumi_nowhere'; it is neither installed beside aicloud nor in a venv of the project" in error.message
 
 
+def test_messages_have_no_paths_of_this_machine(tmp_path):
+    (error,) = preview(load(project(tmp_path, "from pulumi_aws.ec2 import get_subnet_ids\n"), "dev")).errors
+    assert error.message == "ImportError: cannot import name 'get_subnet_ids' from 'pulumi_aws.ec2'"
+    (error,) = preview(load(project(tmp_path, "import os\nopen(os.path.abspath('key.pem'))\n"), "dev")).errors
+    assert error.message == "FileNotFoundError: [Errno 2] No such file or directory: 'key.pem'"
+
+
 def test_an_asynchronous_program(tmp_path):
     source = (
         "import asyncio, pulumi\n"
