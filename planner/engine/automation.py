@@ -74,7 +74,7 @@ class Script:
         # A script may update several stacks from several threads; Pulumi's SDK is changed for all of them at once.
         self._lock = threading.RLock()
 
-    def stack(self, workspace: automation.LocalWorkspace, name: str) -> Stack:
+    def stack(self, workspace: automation.Workspace, name: str) -> Stack:
         """The stack of this name, with the configuration in its file where it is new. Every stack exists."""
         settings = workspace.project_settings()
         organization, in_project, short = project.stack_name(name)
@@ -85,7 +85,7 @@ class Script:
         return self.stacks[key]
 
     def _configured(
-        self, workspace: automation.LocalWorkspace, stack: Stack
+        self, workspace: automation.Workspace, stack: Stack
     ) -> Iterator[tuple[str, automation.ConfigValue]]:
         """What `Pulumi.<stack>.yaml` says, then the command line for the stack that is previewed."""
         asked = self.script.config if self.script.stack in stack.names else {}
@@ -117,7 +117,7 @@ class Script:
             return state
 
     def _simulate(
-        self, state: Stack, workspace: automation.LocalWorkspace, program: Callable[[], Any] | None, *, preview: bool
+        self, state: Stack, workspace: automation.Workspace, program: Callable[[], Any] | None, *, preview: bool
     ) -> tuple[Plan, Mapping[str, Any]]:
         config = {key: value.value for key, value in state.config.items()}
         secret = tuple(sorted(key for key, value in state.config.items() if value.secret))

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pulumi import automation
 from pulumi.automation import _local_workspace
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from planner.engine.automation import Script, Stack
 
 Methods = Mapping[str, Any]
-Workspace = automation.LocalWorkspace
+Workspace = automation.Workspace
 Config = Mapping[str, automation.ConfigValue]
 
 _MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -338,7 +338,7 @@ def _summary(state: Stack, kind: str, counted: Mapping[str, int]) -> UpdateSumma
         config=config,
         result="succeeded",
         version=len(state.history) + 1,
-        resource_changes=dict(counted),  # type: ignore[arg-type]  the SDK itself puts the CLI's plain texts here
+        resource_changes=cast("Any", dict(counted)),  # the SDK itself puts the plain texts of the CLI here
     )
     state.history.append(summary)
     return summary
