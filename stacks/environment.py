@@ -158,6 +158,7 @@ class RegionalPlatform:
                 "bucket": self.storage.bucket,
                 "encryption_key": self.storage.encryption_key,
                 "accelerator": models[0].accelerator,
+                **_pool_of(settings, self.region, models[0].accelerator),
                 "gpus": max(model.gpus for model in models),
                 "min_replicas": max(model.min_replicas for model in models),
                 "max_replicas": max(model.max_replicas for model in models),
@@ -203,6 +204,12 @@ def _tiers(settings: Settings, region: Region) -> dict[str, Any]:
     if storage.warm:
         tiers["warm"] = storage.warm.model_dump(exclude_none=True)
     return tiers
+
+
+def _pool_of(settings: Settings, region: Region, accelerator: str) -> dict[str, Any]:
+    """The pool to serve from, where there is just one: on GKE it is by its pool that a pod gets the ladder's order."""
+    pools = [p.name for p in settings.node_pools_in(region) if p.purpose == "serving" and p.accelerator == accelerator]
+    return {"node_pool": pools[0]} if len(pools) == 1 else {}
 
 
 def _gpudirect(settings: Settings, region: Region) -> dict[str, Any]:

@@ -13,9 +13,7 @@ import pulumi
 
 from components.accelerators import CATALOG, MachineType
 from components.cluster.ladder import CAPACITY, Capacity, Pool, capacities
-
-COMPUTE_CLASS = "cloud.google.com/compute-class"
-"""Label of the nodes of a ComputeClass, and the node selector by which pods ask for it."""
+from components.labels import COMPUTE_CLASS
 
 LOCAL_SSD_GIB = 375
 """GiB of one local SSD, as GKE counts them. https://cloud.google.com/compute/docs/disks/local-ssd"""

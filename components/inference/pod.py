@@ -12,7 +12,7 @@ import pulumi
 from components.inference.clouds import Cloud
 from components.inference.startup import StartupProbe
 from components.inference.traffic import GRPC, HTTP, METRICS
-from components.labels import ACCELERATOR, ACCELERATOR_TAINTS, POOL, PURPOSE
+from components.labels import ACCELERATOR, ACCELERATOR_TAINTS, COMPUTE_CLASS, POOL, PURPOSE
 
 REPOSITORY = "/models"
 
@@ -85,6 +85,7 @@ def pod_template(server: Server) -> dict[str, Any]:
                 ACCELERATOR: server.accelerator,
                 PURPOSE: "serving",
                 **({POOL: server.node_pool} if server.node_pool else {}),
+                **({COMPUTE_CLASS: server.node_pool} if server.node_pool and server.cloud == "gcp" else {}),
             },
             "tolerations": [
                 {

@@ -80,11 +80,8 @@ class GlobalLoadBalancer(pulumi.ComponentResource):
         front.check(regions, where)
         if not any(region.cloud == "gcp" for region in regions):
             for argument in ("requests_per_client", "requests_per_endpoint"):
-                if args.get(argument) is not None:
-                    raise ValueError(
-                        f"{where}: {argument}: expected none without a GCP region, since RegionalEndpoint limits"
-                        f" clients on AWS; got {args[argument]!r}"  # type: ignore[literal-required]
-                    )
+                if (given := args.get(argument)) is not None:
+                    raise ValueError(f"{where}: {argument}: expected none without a GCP region; got {given!r}")
         health_path = args.get("health_check_path", front.HEALTH_PATH)
         protect, tags = args.get("protect", False), args.get("tags", {})
         on = {cloud: [region for region in regions if region.cloud == cloud] for cloud in front.CLOUDS}

@@ -87,10 +87,8 @@ class RegionalEndpoint(pulumi.ComponentResource):
 
         if cloud == "gcp":
             for argument, instead in _ELSEWHERE_ON_GCP.items():
-                if args.get(argument) is not None:
-                    raise ValueError(
-                        f"{where}: {argument}: expected none on GCP, where {instead}; got {args[argument]!r}"
-                    )  # type: ignore[literal-required]
+                if (given := args.get(argument)) is not None:
+                    raise ValueError(f"{where}: {argument}: expected none on GCP, where {instead}; got {given!r}")
         if cloud == "aws":
             request = on_aws.EndpointRequest(
                 name=name,

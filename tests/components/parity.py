@@ -134,7 +134,7 @@ def mig_pool(**changes: Any) -> Arguments:
 
 def elsewhere(how: str, component: str, cloud: str, proof: Callable[[Plan], bool]) -> Offered:
     """Offered by another component on that cloud, whose plan is looked into instead."""
-    return Offered(f"{how} ({component})", lambda _: proof(full(component, cloud)))
+    return Offered(f"{how} ({component})", lambda plan: len(plan) > 0 and proof(full(component, cloud)))
 
 
 def with_pool(**pool: Any) -> Change:

@@ -191,7 +191,8 @@ FEATURES = [
         "protect",
         Offered("deletion protection", lambda p: protected(p, "aws:lb/loadBalancer:LoadBalancer")),
         Offered(
-            "nothing of its own to protect", lambda p: not [r for r in p if r.package == "gcp" and not r.is_provider]
+            "nothing of its own to protect",
+            lambda p: len(p) > 0 and not [r for r in p if r.package == "gcp" and not r.is_provider],
         ),
     ),
     # ---- the front door

@@ -51,6 +51,6 @@ def test_right_arguments_pass(args):
     ],
 )
 def test_wrong_arguments_are_refused_with_their_path(args, message):
-    with pytest.raises(ValueError, match="^Outer 'x': ") as refused:
+    with pytest.raises(ValueError, match=r"^Outer 'x': ") as refused:
         arguments.check("Outer 'x'", args, Outer)
     assert str(refused.value).startswith(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 
 import components
 from planner.engine import PreviewFailed
-from planner.plan import UNKNOWN
+from planner.plan import UNKNOWN, Plan
 from tests.components import parity_cluster, parity_platform, parity_pools, parity_storage
 from tests.components.parity import Feature, NotOffered, Offered, arguments, built, full
 from tests.samples import CLOUDS, samples
@@ -75,6 +76,15 @@ def test_a_feature_is_proven_or_refused(feature: Feature, cloud: str) -> None:
                 built(feature.component, offer.ask(args))
             assert "ValueError" in str(failed.value)
             assert offer.refusal in str(failed.value)
+
+
+def test_no_proof_is_satisfied_by_nothing() -> None:
+    nothing = Plan.of("ai-cloud", "test", [])
+    for feature in FEATURES:
+        for cloud in CLOUDS:
+            if isinstance(offer := feature.on(cloud), Offered):
+                with contextlib.suppress(LookupError):
+                    assert not offer.proof(nothing), (feature.component, feature.title, cloud)
 
 
 def test_every_argument_asks_for_a_feature() -> None:
