@@ -87,7 +87,7 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "port": 8000,
             "certificate_domain": "inference.example.com",
             "hosted_zone_id": "Z0123456789",
-            "requests_per_client": 1000,
+            **({"requests_per_client": 1000} if on_aws else {}),
         },
         "GlobalLoadBalancer": {
             "domain": "inference.example.com",
