@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -104,14 +105,24 @@ def test_pulumi_is_told_how_to_run_the_folder() -> None:
 # ---- the process
 
 
+SENTENCE = "Private addresses for one region's machines and pods, and the ways out of it."
+
+
 @pytest.fixture(scope="module")
-def plugin() -> Iterator[Plugin]:
-    with running(FOLDER) as started:
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plugin]:
+    """The plugin out of a clone that differs in a sentence: Pulumi's has no installed `components` to fall back on."""
+    clone = tmp_path_factory.mktemp("clone") / "components"
+    shutil.copytree(FOLDER, clone, ignore=shutil.ignore_patterns("__pycache__", ".venv"))
+    described = clone / "network" / "regional_network.py"
+    described.write_text(described.read_text().replace(SENTENCE, "As the clone says."))
+    with running(clone) as started:
         yield started
 
 
 def test_the_plugin_tells_the_same_schema(plugin: Plugin, schema: dict[str, Any]) -> None:
-    assert json.loads(plugin.stub.GetSchema(provider_pb2.GetSchemaRequest(version=0)).schema) == schema
+    told = plugin.stub.GetSchema(provider_pb2.GetSchemaRequest(version=0)).schema
+    assert json.loads(told.replace("As the clone says.", SENTENCE)) == schema
+    assert "As the clone says." in told
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
