@@ -36,7 +36,7 @@ format: $(VENV)/.installed-test ## Put the code into its standard form
 	$(BIN)/ruff format .
 
 golden: $(VENV)/.installed-test ## Write the golden files anew; then read what git says has changed
-	AICLOUD_WRITE_GOLDEN=1 $(BIN)/python -m pytest -n $(JOBS) -q tests/test_environments.py tests/test_component_package.py
+	AICLOUD_WRITE_GOLDEN=1 $(BIN)/python -m pytest -n $(JOBS) -q tests/test_environments.py tests/test_component_package.py tests/test_readme.py tests/components/test_parity.py
 
 bench: $(VENV)/.installed-test ## Measure the claims on speed; prints ratios
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -24,8 +24,9 @@ def show(plan: Plan, console: Console, *, full: bool = False) -> None:
     """Print a plan: the tree by region and component, counts, outputs and messages. `full` lists every resource."""
     where = regions(plan)
     console.print(_heading(plan, where))
-    console.print(_tree(plan, where, full=full))
-    console.print(_counts(plan, where))
+    if any(map(_is_managed, plan)):
+        console.print(_tree(plan, where, full=full))
+        console.print(_counts(plan, where))
     if plan.outputs:
         console.print(_outputs(plan.outputs))
     for severity in ("info", "warning", "error"):
