@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,26 @@ def children(component: State, diagnostics: Diagnostics, directory: Path) -> Ite
         return
     for document in documents:
         yield _child(component, document)
+
+
+_RENDERED = (
+    "kubernetes:helm.sh/v2:Chart",
+    "kubernetes:helm.sh/v3:Chart",
+    "kubernetes:kustomize:Directory",
+    "kubernetes:yaml:ConfigFile",
+)
+"""Components that the program itself renders into resources, with the help of the provider's functions."""
+
+
+def report_unrendered(states: Iterable[State], diagnostics: Diagnostics) -> None:
+    """Warn of charts and manifests without a resource: rendering waits for values that a preview does not know."""
+    states = list(states)
+    parents = {state.parent for state in states}
+    for one in states:
+        if one.type in _RENDERED and one.urn not in parents:
+            message = f"{one.type} {one.name!r}: its resources are not in the preview, since it could not be rendered"
+            place = one.source_position.removeprefix("project:///").replace("#", ":")
+            diagnostics.add("warning", message, urn=one.urn, place=place)
 
 
 def _documents(inputs: Mapping[str, Any], directory: Path) -> Iterator[dict[str, Any]]:

@@ -92,6 +92,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
     def plan(self) -> Plan:
         """What has been registered so far, sorted."""
         regions.check(self._states, self.diagnostics)
+        construct.report_unrendered(self._states.values(), self.diagnostics)
         resources = [state.to_resource(preview=self.preview) for state in self._states.values()]
         return Plan.of(self.target.project, self.target.stack, resources, self.diagnostics.sorted())
 

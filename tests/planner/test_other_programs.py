@@ -300,6 +300,17 @@ def test_charts_and_kustomizations_that_cannot_be_rendered_say_so(simulate_up):
         assert said in told
 
 
+def test_a_chart_that_waits_for_a_value_is_told():
+    def program():
+        namespace = k8s.core.v1.Namespace("n")
+        options = k8s.helm.v3.ChartOpts(chart="nginx", namespace=namespace.metadata["name"])
+        k8s.helm.v3.Chart("late", options)
+
+    (warning,) = plan_of(program).warnings
+    assert warning.place.startswith("tests/planner/test_other_programs.py:")
+    assert "'late': its resources are not in the preview" in warning.message
+
+
 def test_unit_tests_with_mocks_are_left_alone():
     before = os.environ.copy()
     plan_of(lambda: aws.s3.Bucket("b"))
