@@ -114,7 +114,8 @@ def report(failed: Failures, diagnostics: Diagnostics, root: Path | None) -> Non
         if position is not None:
             lines.append(f"{_relative(position.uri.removeprefix('file://'), root)}:{position.line}")
         if isinstance(error, SyntaxError) and error.filename:
-            lines.insert(0, f"{_relative(error.filename, root)}:{error.lineno}")
+            # A package of the repository around the project may be what cannot be read.
+            lines.insert(0, f"{os.path.relpath(error.filename, root) if root else error.filename}:{error.lineno}")
         message = _message(failure)
         if root is not None:
             message = message.replace(f"{root}/", "")
