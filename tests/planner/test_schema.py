@@ -164,3 +164,11 @@ CURATED = sorted(
 def test_the_curated_tables_name_only_what_the_sdks_have() -> None:
     assert len(CURATED) > 300
     assert [entry for entry in CURATED if not _has(*entry)] == []
+
+
+def test_looking_up_a_function_leaves_it_callable() -> None:
+    import pulumi_gcp
+
+    # a subpackage that nothing else loads
+    assert invoke_result_type("gcp:accesscontextmanager/getAccessPolicy:getAccessPolicy") is not None
+    assert callable(pulumi_gcp.accesscontextmanager.get_access_policy)
