@@ -26,7 +26,7 @@ def show(plan: Plan, console: Console, *, full: bool = False) -> None:
     console.print(_heading(plan, where))
     if any(map(_is_managed, plan)):
         console.print(_tree(plan, where, full=full))
-        console.print(_counts(plan, where))
+        console.print(_counts(plan, where, console.width))
     if plan.outputs:
         console.print(_outputs(plan.outputs))
     for severity in ("info", "warning", "error"):
@@ -97,14 +97,16 @@ def _marks(resource: Resource) -> str:
 
 
 _KINDS_SHOWN = 12
-_PLACES_SHOWN = 7
+_KIND_WIDTH, _PLACE_WIDTH = 40, 16
+"""Columns of the terminal that a kind, with the table's sums, and a region need."""
 
 
-def _counts(plan: Plan, where: Mapping[str, str]) -> RenderableType:
+def _counts(plan: Plan, where: Mapping[str, str], width: int) -> RenderableType:
     """Kinds by region. What is rare is added up, so that the table fits: other kinds below, other places beside."""
     managed = [resource for resource in plan if _is_managed(resource)]
     of_places = Counter(where[r.urn] for r in managed)
-    main = {place for place, _ in of_places.most_common(_PLACES_SHOWN)}
+    fitting = max(2, (width - _KIND_WIDTH) // _PLACE_WIDTH)
+    main = {place for place, _ in of_places.most_common(fitting if fitting < len(of_places) else None)}
     places = sorted(main, key=lambda place: (place == GLOBAL, place))
     kinds = Counter(f"{r.package} {_kind(r)}" for r in managed)
     cells = Counter((f"{r.package} {_kind(r)}", where[r.urn] if where[r.urn] in main else None) for r in managed)
@@ -113,7 +115,8 @@ def _counts(plan: Plan, where: Mapping[str, str]) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("\nkind", no_wrap=True)
     for place in columns:
-        table.add_column((place or f":{len(of_places) - len(main)} others").replace(":", "\n"), justify="right")
+        heading = place or f":{len(of_places) - len(main)} others"
+        table.add_column(heading.replace(":", "\n"), justify="right", no_wrap=True)
     table.add_column("\nall", justify="right")
     shown = [kind for kind, _ in kinds.most_common(_KINDS_SHOWN)]
     for kind in shown:
