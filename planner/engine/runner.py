@@ -15,6 +15,7 @@ import runpy
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,18 +33,19 @@ from planner.engine.project import import_path
 Program = Path | Callable[[], Any]
 
 
-class InlineLoop(asyncio.SelectorEventLoop):
-    """Runs what is meant for a thread of the default executor at once, on the caller's.
+class InlineExecutor(futures.ThreadPoolExecutor):
+    """Runs a call at once on the caller's thread: no hand-over between threads, and the same order in every run.
 
-    So there is no hand-over between threads, and the same order in every run.
+    asyncio accepts only a ThreadPoolExecutor as its default executor.
     """
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
-        if executor is not None:
-            return super().run_in_executor(executor, func, *args)
-        future = self.create_future()
+    def __init__(self) -> None:
+        super().__init__(max_workers=1)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        future: futures.Future[Any] = futures.Future()
         try:
-            future.set_result(func(*args))
+            future.set_result(function(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001  it belongs to whoever awaits the future
             future.set_exception(error)
         return future
@@ -162,7 +164,8 @@ def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     logger = logging.getLogger("asyncio")
     level, before = logger.level, _current_event_loop()
     logger.setLevel(logging.CRITICAL)
-    loop = InlineLoop()
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(InlineExecutor())
     # A failure reaches every output that depends on it, and asyncio would print each one that nobody looks at.
     loop.set_exception_handler(lambda *_: None)
     asyncio.set_event_loop(loop)

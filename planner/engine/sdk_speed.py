@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pulumi
-from pulumi import _types, _utils, log
+from pulumi import _types, log
 from pulumi.output import _OutputData
-from pulumi.runtime import resource, rpc, settings
-from pulumi.runtime.settings import SETTINGS
+from pulumi.runtime import resource, rpc
 
 Resolver = Callable[[Any, bool, bool, "set[pulumi.Resource] | None", Exception | None], None]
 
@@ -61,43 +60,6 @@ def _resolve(
         future.set_result(_OutputData({*deps, res} if deps else {res}, value, is_known, is_secret))
 
 
-def resolve_properties(
-    resolvers: Mapping[str, Resolver],
-    all_properties: Mapping[str, Any],
-    deps: Mapping[str, set[pulumi.Resource]],
-    custom: bool,
-    resolve_missing_as_unknown: bool = False,
-) -> None:
-    """As the SDK's, which looks up for each property whether this is a preview."""
-    preview = settings.is_dry_run()
-    for name, value in all_properties.items():
-        resolve = resolvers.get(name)
-        if resolve is not None and name != "urn" and not (name == "id" and custom):
-            plain = rpc.unwrap_rpc_secret(value)
-            resolve(plain, plain is not None or not preview, rpc.is_rpc_secret(value), deps.get(name), None)
-    known = not preview and not resolve_missing_as_unknown
-    for name, resolve in resolvers.items():
-        if name not in all_properties:
-            resolve(None, known, False, deps.get(name), None)
-
-
-def track(self: pulumi.Output[Any]) -> None:
-    """Remember an output until it is resolved; one that is resolved already needs no remembering."""
-    data = self._data
-    if data.done() and not data.cancelled() and data.exception() is None:
-        return
-    lock, outputs = SETTINGS.lock, SETTINGS.outputs
-    with lock:
-        outputs.add(data)
-    data.add_done_callback(functools.partial(_forget, lock, outputs))
-
-
-def _forget(lock: Any, outputs: set[Any], data: asyncio.Future[Any]) -> None:
-    if not data.cancelled() and data.exception() is None:
-        with lock:
-            outputs.discard(data)
-
-
 _create_urn = resource.create_urn
 
 
@@ -117,15 +79,6 @@ def _resolved(value: Any) -> asyncio.Future[Any]:
     return future
 
 
-_contains_unknowns = rpc.contains_unknowns
-_SCALARS = frozenset({type(None), str, bool, int, float})
-
-
-def contains_unknowns(value: Any) -> bool:
-    """Asked several times for each output; nearly all are None or a text."""
-    return False if type(value) in _SCALARS else _contains_unknowns(value)
-
-
 # ---- properties
 
 _serialize_properties = rpc.serialize_properties
@@ -134,40 +87,6 @@ _serialize_properties = rpc.serialize_properties
 async def serialize_properties(inputs: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
     """A resource class sends all that it could be given; what is None is absent, and costs as much as a value."""
     return await _serialize_properties({k: inputs[k] for k in inputs if inputs[k] is not None}, *args, **kwargs)
-
-
-_serialize_property = rpc.serialize_property
-
-
-def serialize_property(
-    value: Any,
-    deps: Any,
-    property_key: Any,
-    resource_obj: Any = None,
-    input_transformer: Any = None,
-    typ: Any = None,
-    keep_output_values: bool = False,
-    exclude_resource_refs_from_deps: bool = False,
-    return_protobuf_value: bool = False,
-) -> Awaitable[Any]:
-    """A scalar goes as it is; the SDK asks a dozen questions of it first."""
-    if type(value) in _SCALARS and not return_protobuf_value:
-        return _itself(value)
-    return _serialize_property(
-        value,
-        deps,
-        property_key,
-        resource_obj,
-        input_transformer,
-        typ,
-        keep_output_values,
-        exclude_resource_refs_from_deps,
-        return_protobuf_value,
-    )
-
-
-async def _itself(value: Any) -> Any:
-    return value
 
 
 _unwrap_type = _types.unwrap_type
@@ -196,22 +115,10 @@ def debug(msg: Any, resource: Any = None, *args: Any, **kwargs: Any) -> None:
         _debug(msg, resource, *args, **kwargs)
 
 
-def context_property(self: Any, instance: Any, owner: Any) -> Any:  # noqa: ARG001
-    """Every setting of the SDK is a context variable, which it reads twice each time."""
-    value = self._data.get(self._ContextProperty__default)
-    return self if instance is None or isinstance(value, dict) else value
-
-
 REPLACEMENTS: tuple[tuple[Any, str, Any], ...] = (
     (rpc, "transfer_properties", transfer_properties),
-    (rpc, "resolve_properties", resolve_properties),
-    (pulumi.Output, "_track", track),
     (resource, "create_urn", create_urn),
-    (rpc, "contains_unknowns", contains_unknowns),
     (rpc, "serialize_properties", serialize_properties),
-    (rpc, "serialize_property", serialize_property),
-    (resource, "serialize_property", serialize_property),
     (_types, "unwrap_type", unwrap_type),
     (log, "debug", debug),
-    (_utils.ContextProperty, "__get__", context_property),
 )

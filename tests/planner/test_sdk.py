@@ -202,7 +202,7 @@ def test_the_sdk_as_it_is_gives_the_same_resources(program, monkeypatch):
 
     fast = plan_of(program, check=False)
     monkeypatch.setattr(sdk, "patched", nothing)
-    monkeypatch.setattr(runner, "InlineLoop", asyncio.SelectorEventLoop)
+    monkeypatch.setattr(runner, "InlineExecutor", ThreadPoolExecutor)
     assert list(map(without_lines, plan_of(program, check=False))) == list(map(without_lines, fast))
 
 
@@ -218,7 +218,7 @@ def test_a_failure_in_an_apply_surfaces():
 
 def test_a_failed_registration_surfaces():
     messages = "\n".join(d.message for d in plan_of(failing_registrations, check=False).errors)
-    for expected in ("NotAnInput", "the name 'twice' is taken", "was not a Resource"):
+    for expected in ("unexpected input of type", "the name 'twice' is taken", "was not a Resource"):
         assert expected in messages
 
 
