@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import pulumi
@@ -37,7 +38,7 @@ def _check_object(where: str, path: str, args: Any, kind: Any) -> None:
 def _check_value(where: str, path: str, value: Any, hint: Any) -> None:
     if isinstance(value, pulumi.Output):
         return
-    if get_origin(hint) is Union:
+    if get_origin(hint) in (Union, UnionType):
         # Optional[...] has one alternative besides None; pulumi.Input[...] has several, and Pulumi checks those.
         alternatives = [one for one in get_args(hint) if one is not type(None)]
         if len(alternatives) == 1:

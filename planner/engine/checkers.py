@@ -41,6 +41,8 @@ class Problem:
     path: str
     message: str
     severity: str = "error"
+    of_type: bool = False
+    """It is about the resource's type, not about this resource: to be said once, however many there are."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message

@@ -89,7 +89,7 @@ class CustomResourceDefinitions:
         if definition is None:
             kinds = [known for known_group, known in self._definitions if known_group == group]
             if not kinds:
-                return [Problem("apiVersion", f"not checked: no definition of {kind} in {group} is at hand", "warning")]
+                return [Problem("", f"not checked: no definition of {kind} is at hand", "warning", of_type=True)]
             return [
                 Problem("kind", f"{group} has no kind {kind}{did_you_mean(kind, kinds)}; it has {', '.join(kinds)}")
             ]

@@ -277,12 +277,11 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
 
     def _check(self, state: State) -> None:
         for problem in self._provider.check(state.type, state.inputs):
-            self.diagnostics.add(
-                problem.severity,
-                f"{state.type} {state.name!r}: {problem}",
-                urn=state.urn,
-                place=_place(state),
-            )
+            if problem.of_type:
+                self.diagnostics.add(problem.severity, f"{state.type}: {problem}")
+            else:
+                message = f"{state.type} {state.name!r}: {problem}"
+                self.diagnostics.add(problem.severity, message, urn=state.urn, place=_place(state))
 
     def _create(self, state: State, request: resource_pb2.RegisterResourceRequest) -> None:
         if _is_provider(state):

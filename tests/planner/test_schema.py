@@ -137,6 +137,8 @@ def test_many_threads_at_once() -> None:
 def _has(token: str, path: str) -> bool:
     """Whether a type has a property path such as `ingress[].fromPort`."""
     properties = resource_schema(token).inputs
+    if properties is None:
+        return True  # a custom resource, of which the SDK knows nothing
     for step in path.split("."):
         if not properties or step.removesuffix("[]") not in properties:
             return False
@@ -157,7 +159,7 @@ CURATED = sorted(
         for prefix, *names in rows
         for name in names
     }
-    | {(token, path) for token, path, _ in (*curated.VALUES, *curated.LISTED) if "*" not in token}
+    | {(token, path) for token, path, _ in (*curated.VALUES, *curated.LISTED) if path and "*" not in token}
 )
 
 
