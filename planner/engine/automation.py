@@ -178,12 +178,16 @@ def run(script: Project, make: MakeEngine, *, simulate_up: bool) -> Plan:
     """Run a script to its end; the plan of its stack `script.stack`, with what the script itself said and raised."""
     simulation = Script(script, make, simulate_up=simulate_up)
     failed, diagnostics, printed = Failures(), Diagnostics(), io.StringIO()
+    loop = runner._current_event_loop()
     with _patched(simulation), contextlib.redirect_stdout(printed), runner._in_project(script.root, script.program):
         try:
             runpy.run_path(str(script.program), run_name="__main__")
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a script raises is its result
             if id(error) not in simulation.told:
                 failed.add(error)
+        finally:
+            # A script's `asyncio.run` leaves its thread without an event loop.
+            asyncio.set_event_loop(loop)
     runner.report(failed, diagnostics, script.root)
     if text := printed.getvalue().strip():
         diagnostics.add("info", text)

@@ -1,5 +1,6 @@
 """Scripts of the Automation API: their stacks run on the simulated engine, and they notice no difference."""
 
+import asyncio
 import textwrap
 from pathlib import Path
 
@@ -202,7 +203,11 @@ def test_updates_from_threads_and_from_a_running_loop(tmp_path):
 
         print(len({*ids, asyncio.run(main())}))
     """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     plan = preview(load(script(tmp_path, text), "dev"))
+    assert asyncio.get_event_loop() is loop
+    loop.close()
     assert plan.errors == []
     assert "4" in [d.message for d in plan.diagnostics]
 

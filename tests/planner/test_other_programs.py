@@ -1,5 +1,6 @@
 """Programs as other people write them: each test is one style, or one slip of ours that such a program has found."""
 
+import asyncio
 import json
 import os
 import sys
@@ -322,6 +323,7 @@ def test_unit_tests_with_mocks_are_left_alone():
         def call(self, args):  # noqa: ARG002
             return {}
 
+    asyncio.set_event_loop(asyncio.new_event_loop())
     pulumi.runtime.set_mocks(Mocks())
 
     @pulumi.runtime.test
