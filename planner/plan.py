@@ -88,9 +88,7 @@ class Resource:
     @property
     def place(self) -> str:
         """Where the program made it, `stacks/environment.py:41`, or empty."""
-        position = self.source_position.removeprefix("project://").lstrip("/")
-        path, _, line = position.partition("#")
-        return f"{path}:{line.split(',')[0]}" if line else path
+        return place_of(self.source_position)
 
     def to_state(self) -> dict[str, Any]:
         """The resource as ResourceV3 JSON: keys that are empty are left out, as Pulumi does."""
@@ -152,6 +150,12 @@ class Resource:
             custom_timeouts=dict(state.get("customTimeouts") or {}),
             source_position=state.get("sourcePosition") or "",
         )
+
+
+def place_of(source_position: str) -> str:
+    """`project:///stacks/environment.py#41,5` as `stacks/environment.py:41`."""
+    path, _, line = source_position.removeprefix("project://").lstrip("/").partition("#")
+    return f"{path}:{line.split(',')[0]}" if line else path
 
 
 @dataclass(frozen=True)

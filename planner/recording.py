@@ -20,7 +20,7 @@ from typing import Any
 from planner import urn as urns
 from planner.engine import invokes, values
 from planner.engine.invokes import Recorded
-from planner.engine.monitor import STACK_REFERENCE
+from planner.engine.target import STACK_REFERENCE
 from planner.plan import SECRET
 
 _MONITOR = "/pulumirpc.ResourceMonitor/Invoke"

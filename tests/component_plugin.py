@@ -21,7 +21,8 @@ from pulumi.runtime.proto import (
 )
 
 from planner.engine import values
-from planner.engine.monitor import Engine, EngineError
+from planner.engine.monitor import Engine
+from planner.engine.target import EngineError
 
 BOOT_SECONDS = 180
 _OPTIONS = [("grpc.max_receive_message_length", 400 << 20), ("grpc.max_send_message_length", 400 << 20)]

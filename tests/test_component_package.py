@@ -23,7 +23,8 @@ from pulumi.runtime.proto import provider_pb2
 
 from components.__main__ import EXPORTED, PACKAGE
 from planner.engine import runner
-from planner.engine.monitor import Engine, Target
+from planner.engine.monitor import Engine
+from planner.engine.target import Target
 from planner.plan import Plan, Resource
 from tests.component_plugin import ConstructingEngine, Plugin, running
 from tests.samples import CLOUDS, samples

@@ -10,9 +10,10 @@ from typing import Any
 from planner.engine import isolated, runner
 from planner.engine.invokes import Answers, Recorded, read_recorded
 from planner.engine.kubernetes import CustomResourceDefinitions
-from planner.engine.monitor import STACK_REFERENCE, Engine, Target
+from planner.engine.monitor import Engine
 from planner.engine.project import Project, ProjectError
 from planner.engine.provider import SimulatedProvider
+from planner.engine.target import STACK_REFERENCE, Target
 from planner.engine.transforms import GrpcCaller, call_in_process
 from planner.plan import Plan
 

@@ -27,8 +27,9 @@ from pulumi.automation._cmd import PulumiCommand
 from planner.engine import automation_api, project, runner, values
 from planner.engine.diagnostics import Diagnostics
 from planner.engine.failures import Failures
-from planner.engine.monitor import Engine, Target
+from planner.engine.monitor import Engine
 from planner.engine.project import Project, ProjectError
+from planner.engine.target import Target
 from planner.plan import SECRET, Diagnostic, Plan, Resource
 
 MakeEngine = Callable[[Target, Path, bool], Engine]

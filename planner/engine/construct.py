@@ -24,7 +24,7 @@ _YAML_COMPONENTS = ("kubernetes:yaml/v2:ConfigFile", "kubernetes:yaml/v2:ConfigG
 
 def children(component: State, diagnostics: Diagnostics, directory: Path) -> Iterator[State]:
     """The resources that a remote component makes. Where they cannot be known, say so once per component."""
-    place = component.source_position.removeprefix("project:///").replace("#", ":")
+    place = component.place
     if component.type not in _YAML_COMPONENTS:
         message = f"{component.type} {component.name!r} makes its resources inside its own provider; they are not shown"
         diagnostics.add("info", message, urn=component.urn, place=place)
@@ -54,7 +54,7 @@ def report_unrendered(states: Iterable[State], diagnostics: Diagnostics) -> None
     for one in states:
         if one.type in _RENDERED and one.urn not in parents:
             message = f"{one.type} {one.name!r}: its resources are not in the preview, since it could not be rendered"
-            place = one.source_position.removeprefix("project:///").replace("#", ":")
+            place = one.place
             diagnostics.add("warning", message, urn=one.urn, place=place)
 
 

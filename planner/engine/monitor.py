@@ -6,13 +6,9 @@ over gRPC by a program in another.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,35 +28,13 @@ from planner.engine import aliases, construct, regions, transforms, values
 from planner.engine.diagnostics import Diagnostics
 from planner.engine.invokes import NoAnswer
 from planner.engine.provider import Provider, SimulatedProvider
+from planner.engine.providers import Providers, provider_id
 from planner.engine.state import State, recorded_options, source_position
-from planner.plan import SECRET, UNKNOWN, Plan
+from planner.engine.target import STACK_REFERENCE, EngineError, Target
+from planner.plan import SECRET, UNKNOWN, Plan, place_of
 
 _UNSUPPORTED = ("OUTPUT_VALUES", "BYTE_STRING", "STATE_MIGRATIONS", "INVOKE_PARENT", "INVOKE_DEPENDS_ON")
 _FEATURES = [n for name, n in resource_pb2.ResourceMonitorFeature.items() if not name.endswith(_UNSUPPORTED)]
-STACK_REFERENCE = "pulumi:pulumi:StackReference"
-
-
-class EngineError(Exception):
-    """The engine refuses a request, as the real one would; the program sees it as a failed registration."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is previewed: the environment and the configuration that the engine hands to the program."""
-
-    project: str
-    stack: str
-    organization: str = "organization"
-    root: Path | None = None
-    """The project's directory; lines of the program are told relative to it."""
-    directory: Path | None = None
-    """The program's working directory; files that it names are relative to it."""
-    config: Mapping[str, str] = field(default_factory=dict)
-    secret_keys: tuple[str, ...] = ()
-    stack_references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Recorded outputs of other stacks, by the name under which the program refers to them; secrets are `[secret]`."""
-    strict: bool = False
-    """Refuse invented answers (placeholders, unknown stack references) instead of warning about them."""
 
 
 class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineServicer):
@@ -80,8 +54,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
         self._provider = provider or SimulatedProvider()
         self._call = call
         self._states: dict[str, State] = {}
-        self._default_providers: dict[str, str] = {}
-        self._unconfigured: set[str] = set()
+        self._providers = Providers(target, self._states, self._add, preview=preview)
         self._stack_transforms: list[callback_pb2.Callback] = []
         self._invoke_transforms: list[callback_pb2.Callback] = []
         self._resource_transforms: dict[str, list[callback_pb2.Callback]] = {}
@@ -175,7 +148,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             returned = request.object if state.outputs is state.inputs else values.encode(state.outputs)
             return resource_pb2.RegisterResourceResponse(
                 urn=state.urn,
-                id="" if state.id == UNKNOWN and not _is_provider(state) else state.id,
+                id="" if state.id == UNKNOWN and not state.is_provider else state.id,
                 object=returned,
                 # What a dynamic provider's code would answer, even a simulated update does not know.
                 unknown=state.type.startswith("pulumi-python:"),
@@ -196,7 +169,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             if request.type == STACK_REFERENCE:
                 state.outputs = self._referenced_stack(state)
             else:
-                state.provider = self._provider_of(request, request.parent)
+                state.provider = self._providers.reference(request)
                 state.region = regions.region_of(state, self._states)
                 created = self._provider.read(
                     state.type, state.name, state.urn, state.id, inputs, state.region, preview=self.preview
@@ -237,7 +210,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
         state = self._new_state(request, values.decode(request.object))
         parent = self._states.get(request.parent)
         state.custom = request.custom
-        state.provider = self._provider_of(request, request.parent)
+        state.provider = self._providers.reference(request)
         state.property_dependencies = {k: v.urns for k, v in request.propertyDependencies.items() if v.urns}
         state.aliases = aliases.resolve(
             request.aliases,
@@ -259,11 +232,8 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
         state.options = recorded_options(request)
         if not request.custom:
             state.child_providers = dict(request.providers)
-        if _is_provider(state):
-            if request.version:
-                state.inputs["version"] = request.version
-            if values.has_unknown(state.inputs):
-                self._unconfigured.add(state.urn)
+        if state.is_provider and request.version:
+            state.inputs["version"] = request.version
         state.region = regions.region_of(state, self._states)
         self._add(state)
         return state
@@ -271,7 +241,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
     def _add(self, state: State) -> None:
         before = self._states.get(state.urn)
         if before is not None:
-            first = f" (first in {_place(before)})" if before.source_position else ""
+            first = f" (first in {before.place})" if before.source_position else ""
             self._error(state, f"the name {state.name!r} is taken by another {state.type} of the same parent{first}")
         self._states[state.urn] = state
 
@@ -281,11 +251,11 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
                 self.diagnostics.add(problem.severity, f"{state.type}: {problem}")
             else:
                 message = f"{state.type} {state.name!r}: {problem}"
-                self.diagnostics.add(problem.severity, message, urn=state.urn, place=_place(state))
+                self.diagnostics.add(problem.severity, message, urn=state.urn, place=state.place)
 
     def _create(self, state: State, request: resource_pb2.RegisterResourceRequest) -> None:
-        if _is_provider(state):
-            state.id = UNKNOWN if self.preview else _provider_id(state.urn)
+        if state.is_provider:
+            state.id = UNKNOWN if self.preview else provider_id(state.urn)
             state.outputs = state.inputs
         elif request.remote:
             with self._lock:
@@ -295,7 +265,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
                 if not self.preview:
                     state.outputs = construct.outputs(state)
         elif state.custom:
-            if self.preview and urns.provider_urn(state.provider) in self._unconfigured:
+            if self.preview and not self._providers.is_configured(state.provider):
                 # Its provider is configured only once another resource exists, so not even the inputs come back.
                 state.outputs = {}
                 return
@@ -315,11 +285,12 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             if request.tok == "pulumi:pulumi:getResource":
                 return resource_pb2.ResourceInvokeResponse(**{"return": values.encode(self._own_resource(args))})
             with self._lock:
-                reference = request.provider or self._default_provider(request.tok.split(":", 1)[0], request.version)
+                package = request.tok.split(":", 1)[0]
+                reference = request.provider or self._providers.default(package, request.version)
             provider = self._states.get(urns.provider_urn(reference))
             config = values.plain(provider.inputs) if provider else {}
             region = regions.region_of_invoke(args, provider)
-            place = source_position(request, self.target.root).removeprefix("project:///").replace("#", ":")
+            place = place_of(source_position(request, self.target.root))
             try:
                 answer = self._provider.invoke(request.tok, args, region, config)
             except NoAnswer as error:
@@ -348,58 +319,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
             raise EngineError(f"no resource {args.get('urn')!r} is registered")
         return {"urn": state.urn, "id": state.id, "state": dict(state.outputs)}
 
-    # ---- providers and other stacks
-
-    def _provider_of(self, request: Any, parent: str) -> str:
-        """The provider reference of a resource: its own, its ancestors' for its package, or the package's default."""
-        remote = getattr(request, "remote", False)
-        if request.type.startswith(urns.PROVIDER_PREFIX) or not (getattr(request, "custom", True) or remote):
-            return ""
-        package = request.type.split(":", 1)[0]
-        if package == "pulumi":
-            return ""
-        reference = request.provider or (request.providers.get(package) if hasattr(request, "providers") else None)
-        while not reference and parent:
-            ancestor = self._states[parent]
-            reference, parent = ancestor.child_providers.get(package), ancestor.parent
-        if not reference:
-            if self._is_disabled(package):
-                raise EngineError(
-                    f"{request.type} {request.name!r}: `pulumi:disable-default-providers` refuses the default provider "
-                    f"of {package}; give it a provider of its own, or its component one among `providers`"
-                )
-            return self._default_provider(package, request.version)
-        if urns.provider_urn(reference) not in self._states:
-            raise EngineError(f"{request.type} {request.name!r}: its provider {reference} was never registered")
-        return reference
-
-    def _is_disabled(self, package: str) -> bool:
-        """Whether the stack's configuration forbids to fall back on a package's default provider."""
-        disabled = json.loads(self.target.config.get("pulumi:disable-default-providers") or "[]")
-        return package in disabled or "*" in disabled
-
-    def _default_provider(self, package: str, version: str) -> str:
-        """The package's default provider, made at its first use, configured by the stack's `<package>:` keys."""
-        key = f"{package}@{version}"
-        reference = self._default_providers.get(key)
-        if reference is None:
-            # The engine's rule: `default_<version>`, with what a name may not contain replaced.
-            name = "default" + (f"_{version.replace('.', '_').replace('-', '_').replace('+', '_')}" if version else "")
-            type = f"{urns.PROVIDER_PREFIX}{package}"
-            inputs: dict[str, Any] = {
-                key.split(":", 1)[1]: values.secret(value) if key in self.target.secret_keys else value
-                for key, value in self.target.config.items()
-                if key.startswith(f"{package}:")
-            }
-            if version:
-                inputs["version"] = version
-            urn = urns.create(stack=self.target.stack, project=self.target.project, parent="", type=type, name=name)
-            state = State(urn=urn, type=type, name=name, custom=True, inputs=inputs, outputs=inputs)
-            state.id = UNKNOWN if self.preview else _provider_id(urn)
-            state.region = regions.region_of(state, self._states)
-            self._add(state)
-            reference = self._default_providers[key] = f"{urn}::{state.id}"
-        return reference
+    # ---- other stacks
 
     def _referenced_stack(self, state: State) -> dict[str, Any]:
         name = str(state.inputs.get("name") or state.id)
@@ -407,7 +327,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
         if recorded is None:
             message = f"the outputs of the stack {name!r} are not recorded: what is read from them is unknown"
             self.diagnostics.add(
-                "error" if self.target.strict else "warning", message, urn=state.urn, place=_place(state)
+                "error" if self.target.strict else "warning", message, urn=state.urn, place=state.place
             )
             return {"name": name}
         secret_names = sorted(key for key, value in recorded.items() if value == SECRET)
@@ -424,7 +344,7 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
                 parent = state.parent if state else ""
 
     def _error(self, state: State, message: str) -> None:
-        self.diagnostics.add("error", f"{state.type} {state.name!r}: {message}", urn=state.urn, place=_place(state))
+        self.diagnostics.add("error", f"{state.type} {state.name!r}: {message}", urn=state.urn, place=state.place)
 
     @contextmanager
     def _refusing(self, context: grpc.ServicerContext | None) -> Iterator[None]:
@@ -440,15 +360,3 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
 def _abort(context: grpc.ServicerContext, message: str) -> NoReturn:
     context.abort(grpc.StatusCode.UNKNOWN, message)
     raise AssertionError("abort does not return")
-
-
-def _is_provider(state: State) -> bool:
-    return state.type.startswith(urns.PROVIDER_PREFIX)
-
-
-def _place(state: State) -> str:
-    return state.source_position.removeprefix("project:///").replace("#", ":")
-
-
-def _provider_id(urn: str) -> str:
-    return str(uuid.UUID(hashlib.sha256(urn.encode()).hexdigest()[:32]))

@@ -57,7 +57,7 @@ def check(states: Mapping[str, State], diagnostics: Diagnostics) -> None:
                 "error",
                 f"{state.type} {state.name!r}{message}",
                 urn=state.urn,
-                place=state.source_position.removeprefix("project:///").replace("#", ":"),
+                place=state.place,
             )
 
 

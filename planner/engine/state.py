@@ -13,7 +13,7 @@ from pulumi.runtime.proto import resource_pb2, source_pb2
 from planner import urn as urns
 from planner.engine import provider as providers
 from planner.engine import values
-from planner.plan import SECRET, UNKNOWN, Resource
+from planner.plan import SECRET, UNKNOWN, Resource, place_of
 
 
 @dataclass(slots=True)
@@ -42,6 +42,15 @@ class State:
     child_providers: Mapping[str, str] = field(default_factory=dict)
     """Provider references that children inherit, by package."""
     source_position: str = ""
+
+    @property
+    def is_provider(self) -> bool:
+        return self.type.startswith(urns.PROVIDER_PREFIX)
+
+    @property
+    def place(self) -> str:
+        """Where the program made it, `stacks/environment.py:41`, or empty."""
+        return place_of(self.source_position)
 
     def to_resource(self, *, preview: bool) -> Resource:
         """The resource as the Plan shows it: secrets redacted, unknown outputs of a preview marked."""

@@ -10,7 +10,7 @@ from pulumi import Alias, InvokeOptions, Output, ResourceOptions
 
 from planner.engine import PreviewFailed
 from planner.engine.invokes import Recorded
-from planner.engine.monitor import STACK_REFERENCE
+from planner.engine.target import STACK_REFERENCE
 from planner.plan import SECRET, UNKNOWN, Plan
 from tests.support import CONFIG, plan_of
 

@@ -15,8 +15,8 @@ import pytest
 from pulumi import dynamic
 
 from planner.engine import preview
-from planner.engine.monitor import STACK_REFERENCE
 from planner.engine.project import ProjectError, import_path, load
+from planner.engine.target import STACK_REFERENCE
 from planner.plan import SECRET, UNKNOWN
 from tests.support import plan_of
 
