@@ -1,6 +1,7 @@
 """Programs as other people write them: each test is one style, or one slip of ours that such a program has found."""
 
 import asyncio
+import importlib
 import json
 import os
 import sys
@@ -152,16 +153,12 @@ def test_arguments_of_a_function_come_back_converted():
     assert plan_of(program).outputs["recent"] is True
 
 
-def test_a_module_that_shadows_a_class_of_its_package():
-    def program():
-        from pulumi_kubernetes.apiextensions.CustomResource import CustomResource
-
-        CustomResource("made", api_version="example.org/v1", kind="Thing", spec={"size": 1})
-
-    try:
-        assert plan_of(program).kinds["kubernetes:example.org/v1:Thing"] == 1
-    finally:
-        k8s.apiextensions.CustomResource = k8s.apiextensions.CustomResource.CustomResource
+def test_a_module_that_shadows_a_class_of_its_package(monkeypatch):
+    # What `from pulumi_kubernetes.apiextensions.CustomResource import CustomResource` does, the first time.
+    module = importlib.import_module("pulumi_kubernetes.apiextensions.CustomResource")
+    monkeypatch.setattr(k8s.apiextensions, "CustomResource", module)
+    plan = plan_of(lambda: module.CustomResource("made", api_version="example.org/v1", kind="Thing", spec={"size": 1}))
+    assert plan.kinds["kubernetes:example.org/v1:Thing"] == 1
 
 
 def test_a_provider_takes_a_kubeconfig_as_an_object():
