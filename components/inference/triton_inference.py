@@ -101,8 +101,9 @@ class TritonInference(pulumi.ComponentResource):
     """A Triton deployment that starts only with models it has verified, and stops only after it has drained.
 
     Built in a namespace of its own, in this order: the identity that may read the model repository and nothing else;
-    the network policies; the Deployment, whose init container copies the models to local NVMe and verifies them before
-    Triton loads just these; a disruption budget; the autoscaler on queue time per request; the Service; the PodMonitor.
+    the network policies; the Service; the Deployment, whose init container copies the models to local NVMe and
+    verifies them before Triton loads just these; a disruption budget; the autoscaler on queue time per request; the
+    PodMonitor.
 
     Takes a Kubernetes provider, and the cloud's, from `opts`. What `opts.depends_on` names (operators, CRDs) is waited
     for by every child. ValueError, naming the argument, for anything that Kubernetes or the catalog would refuse.
@@ -134,7 +135,7 @@ class TritonInference(pulumi.ComponentResource):
         deadline_s = progress_deadline_s(
             size_bytes, args.get("load_bandwidth_gib_s", DEFAULT_LOAD_GIB_S) * _GIB, startup
         )
-        # Pulumi waits for the Deployment, and for the Service to have endpoints: as long as Kubernetes itself does.
+        # Pulumi waits for the Deployment as long as Kubernetes itself does.
         patient = pulumi.CustomTimeouts(create=f"{deadline_s}s", update=f"{deadline_s}s")
 
         namespace = k8s.core.v1.Namespace(
@@ -196,6 +197,24 @@ class TritonInference(pulumi.ComponentResource):
             memory_gib=memory_gib,
             startup=startup,
         )
+        service = k8s.core.v1.Service(
+            f"{name}-service",
+            metadata={
+                **placed,
+                "name": args.get("service", name),
+                # Pulumi would wait for pods behind the Service, which wait for it: the Deployment's wait is for both.
+                "annotations": {"pulumi.com/skipAwait": "true", **args.get("service_annotations", {})},
+            },
+            spec={
+                "type": "ClusterIP",
+                "selector": labels,
+                "ports": [
+                    {"name": "http", "port": HTTP, "target_port": "http", "protocol": "TCP", "app_protocol": "http"},
+                    {"name": "grpc", "port": GRPC, "target_port": "grpc", "protocol": "TCP", "app_protocol": "grpc"},
+                ],
+            },
+            opts=child,
+        )
         deployment = k8s.apps.v1.Deployment(
             f"{name}-deployment",
             metadata={**placed, "name": name},
@@ -208,9 +227,11 @@ class TritonInference(pulumi.ComponentResource):
                 "progress_deadline_seconds": deadline_s,
                 "revision_history_limit": 5,
             },
-            # A pod that starts before its identity is bound has none until it is started again.
+            # A pod that starts before its identity is bound has none until it is started again. With its Service there
+            # first, GKE makes a pod ready only once the load balancer knows it.
             opts=pulumi.ResourceOptions.merge(
-                child, pulumi.ResourceOptions(depends_on=[account, identity, *policies], custom_timeouts=patient)
+                child,
+                pulumi.ResourceOptions(depends_on=[account, identity, service, *policies], custom_timeouts=patient),
             ),
         )
         k8s.policy.v1.PodDisruptionBudget(
@@ -234,23 +255,6 @@ class TritonInference(pulumi.ComponentResource):
                 args.get("queue_objective_ms", DEFAULT_QUEUE_OBJECTIVE_MS),
             ),
             opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[deployment])),
-        )
-        service = k8s.core.v1.Service(
-            f"{name}-service",
-            metadata={
-                **placed,
-                "name": args.get("service", name),
-                "annotations": args.get("service_annotations", {}),
-            },
-            spec={
-                "type": "ClusterIP",
-                "selector": labels,
-                "ports": [
-                    {"name": "http", "port": HTTP, "target_port": "http", "protocol": "TCP", "app_protocol": "http"},
-                    {"name": "grpc", "port": GRPC, "target_port": "grpc", "protocol": "TCP", "app_protocol": "grpc"},
-                ],
-            },
-            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(custom_timeouts=patient)),
         )
         k8s.apiextensions.CustomResource(
             f"{name}-monitor",

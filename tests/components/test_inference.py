@@ -225,8 +225,7 @@ def test_a_larger_model_has_longer_to_start_and_to_roll_out() -> None:
     deadline = large.one(DEPLOYMENT).inputs["spec"]["progressDeadlineSeconds"]
     assert deadline == 900 + 100 / 0.25 * 2 + 460
     # Pulumi's own wait must not be the shorter one (its default is 10 minutes).
-    for kind in (DEPLOYMENT, "kubernetes:core/v1:Service"):
-        assert set(large.one(kind).custom_timeouts.values()) == {float(deadline)}
+    assert set(large.one(DEPLOYMENT).custom_timeouts.values()) == {float(deadline)}
 
 
 def test_a_pod_drains_before_it_ends(plan: Plan) -> None:
@@ -390,7 +389,11 @@ def test_the_service_offers_requests_and_takes_annotations() -> None:
     plan = plan_for(GCP, service="chat-api", service_annotations={"cloud.google.com/neg": '{"exposed_ports":{}}'})
     service = plan.one("kubernetes:core/v1:Service").inputs
     assert service["metadata"]["name"] == plan.outputs["service"] == "chat-api"
-    assert service["metadata"]["annotations"] == {"cloud.google.com/neg": '{"exposed_ports":{}}'}
+    assert service["metadata"]["annotations"] == {
+        "cloud.google.com/neg": '{"exposed_ports":{}}',
+        "pulumi.com/skipAwait": "true",
+    }
+    assert plan.one("kubernetes:core/v1:Service").urn in plan.one("kubernetes:apps/v1:Deployment").dependencies
     assert [(port["name"], port["port"]) for port in service["spec"]["ports"]] == [("http", 8000), ("grpc", 8001)]
     labels_of_pods = plan.one(DEPLOYMENT).inputs["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels_of_pods.items()
