@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import pulumi
 from pulumi import _types, log
 from pulumi.output import _OutputData
-from pulumi.runtime import resource, rpc
+from pulumi.runtime import resource, rpc, settings
+from pulumi.runtime import sync_await as _sync
 
 Resolver = Callable[[Any, bool, bool, "set[pulumi.Resource] | None", Exception | None], None]
 
@@ -58,6 +60,35 @@ def _resolve(
         future.set_exception(failed)
     else:
         future.set_result(_OutputData({*deps, res} if deps else {res}, value, is_known, is_secret))
+
+
+def resolve_properties(
+    resolvers: Mapping[str, Resolver],
+    all_properties: Mapping[str, Any],
+    deps: Mapping[str, set[pulumi.Resource]],
+    custom: bool,
+    resolve_missing_as_unknown: bool = False,
+) -> None:
+    """As the SDK's, which looks up for each property whether this is a preview."""
+    preview = settings.is_dry_run()
+    for name, value in all_properties.items():
+        resolve = resolvers.get(name)
+        if resolve is not None and name != "urn" and not (name == "id" and custom):
+            plain = rpc.unwrap_rpc_secret(value)
+            resolve(plain, plain is not None or not preview, rpc.is_rpc_secret(value), deps.get(name), None)
+    known = not preview and not resolve_missing_as_unknown
+    for name, resolve in resolvers.items():
+        if name not in all_properties:
+            resolve(None, known, False, deps.get(name), None)
+
+
+_contains_unknowns = rpc.contains_unknowns
+_SCALARS = frozenset({type(None), str, bool, int, float})
+
+
+def contains_unknowns(value: Any) -> bool:
+    """Asked several times for each output; nearly all are None or a text."""
+    return False if type(value) in _SCALARS else _contains_unknowns(value)
 
 
 _create_urn = resource.create_urn
@@ -115,10 +146,42 @@ def debug(msg: Any, resource: Any = None, *args: Any, **kwargs: Any) -> None:
         _debug(msg, resource, *args, **kwargs)
 
 
+def sync_await(awaitable: Awaitable[Any]) -> Any:
+    """Wait for an invoke from within the running loop, as the SDK's.
+
+    What the loop ran in between leaves gaps in the count that it goes by. The SDK fills each with a new cancelled
+    handle, as many as there are resources under way, at every invoke: quadratic. One handle fills them all.
+    """
+    loop: Any = _sync._ensure_event_loop()
+    future = asyncio.ensure_future(awaitable, loop=loop)
+    if not loop.is_running():
+        return loop.run_until_complete(future)
+    task = asyncio.current_task(loop)
+    if task is not None:
+        asyncio.tasks._leave_task(loop, task)
+    counted_on = len(loop._ready)
+    while not future.done():
+        loop._run_once()
+    if (gaps := counted_on - len(loop._ready)) > 0:
+        handle = asyncio.Handle(_nothing, (), loop)
+        handle._cancelled = True
+        loop._ready.extend([handle] * gaps)
+    if task is not None:
+        asyncio.tasks._enter_task(loop, task)
+    return future.result()
+
+
+def _nothing() -> None:
+    pass
+
+
 REPLACEMENTS: tuple[tuple[Any, str, Any], ...] = (
     (rpc, "transfer_properties", transfer_properties),
+    (rpc, "resolve_properties", resolve_properties),
+    (rpc, "contains_unknowns", contains_unknowns),
     (resource, "create_urn", create_urn),
     (rpc, "serialize_properties", serialize_properties),
     (_types, "unwrap_type", unwrap_type),
     (log, "debug", debug),
+    (sys.modules["pulumi.runtime.invoke"], "_sync_await", sync_await),
 )

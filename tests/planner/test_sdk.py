@@ -95,6 +95,7 @@ def invokes():
     zones = aws.get_availability_zones(state="available")
     for zone in zones.names:
         aws.ebs.Volume(zone, availability_zone=zone, size=1)
+        pulumi.export(f"account of {zone}", aws.get_caller_identity().account_id)
     group = Group("group")
     later = aws.get_availability_zones_output(opts=InvokeOutputOptions(depends_on=[group.vpc]))
     pulumi.export("later", later.names[0])
