@@ -18,7 +18,7 @@ help: ## List these commands
 	  awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 preview: $(VENV)/.installed ## Preview an environment: make preview STACK=prod
-	$(BIN)/aicloud preview $(STACK)
+	@$(BIN)/aicloud preview $(STACK)
 
 test: $(VENV)/.installed-test lint ## Lint, check types and run the tests
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
@@ -51,16 +51,16 @@ UV = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constrain
   $${PIP_FIND_LINKS:+--find-links $$PIP_FIND_LINKS}
 
 $(VENV)/bin/uv:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' constraints.txt)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' constraints.txt)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@echo "Installing into $(VENV) (once)"
-	$(UV) --editable .
+	@$(UV) --editable .
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@echo "Installing the tests' dependencies into $(VENV) (once)"
-	$(UV) --editable '.[test]'
+	@$(UV) --editable '.[test]'
 	@touch $@ $(VENV)/.installed

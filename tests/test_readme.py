@@ -44,7 +44,7 @@ def test_commands_in_the_documents_exist(document):
     assert used <= targets
     for command in re.findall(r"(?:^ +|`)(?:\.venv/bin/)?aicloud ([^`\n]+)", text, re.MULTILINE):
         words = shlex.split(command.split("  #")[0].replace("…", ""))
-        if words and not words[0].startswith("-") and "[" not in command:
+        if len(words) > 1 and not words[0].startswith("-") and "[" not in command:
             cli.parser().parse_args(words)
 
 
