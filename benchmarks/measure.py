@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -131,4 +132,6 @@ if __name__ == "__main__":
     answer = globals()[sys.argv[1]](**json.loads(sys.argv[2]))
     if answer.get("errors"):
         sys.exit(f"{sys.argv[1:]} found errors: {answer['errors']}")
-    print(json.dumps(answer))
+    print(json.dumps(answer), flush=True)
+    # Taking a million objects apart one by one, only to end, is nobody's preview.
+    os._exit(0)

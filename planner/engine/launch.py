@@ -56,7 +56,7 @@ def main() -> int:
     loop.set_default_executor(ThreadPoolExecutor(max_workers=arguments.parallel))
     with sdk.patched() as failed:
         try:
-            loop.run_until_complete(pulumi.runtime.run_in_stack(runner._entry(Path(arguments.program))))
+            loop.run_until_complete(pulumi.runtime.run_in_stack(runner.entry(Path(arguments.program))))
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a program raises is its result
             failed.add(error)
         found = Diagnostics()

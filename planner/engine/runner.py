@@ -87,7 +87,7 @@ def _run(engine: Engine, program: Program) -> None:
         _event_loop() as loop,
     ):
         try:
-            loop.run_until_complete(pulumi.runtime.run_in_stack(_entry(program)))
+            loop.run_until_complete(pulumi.runtime.run_in_stack(entry(program)))
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a program raises is its result
             failed.add(error)
         report(failed, engine.diagnostics, target.root)
@@ -95,7 +95,8 @@ def _run(engine: Engine, program: Program) -> None:
         engine.diagnostics.add("info", line)
 
 
-def _entry(program: Program) -> Callable[[], Any]:
+def entry(program: Program) -> Callable[[], Any]:
+    """What runs a program: itself, or its file or directory as `__main__`."""
     if not isinstance(program, Path):
         return program
 
@@ -150,7 +151,7 @@ def _message(failure: Failure) -> str:
 
 
 def _is_the_programs(filename: str, root: Path | None) -> bool:
-    outside = "/site-packages/" in filename or filename.startswith(sdk._NOT_THE_PROGRAM)
+    outside = "/site-packages/" in filename or filename.startswith(sdk.NOT_THE_PROGRAM)
     return not outside and (root is None or filename.startswith(f"{root}/"))
 
 

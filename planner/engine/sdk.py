@@ -24,7 +24,8 @@ from pulumi.runtime.rpc_manager import RPCManager
 
 from planner.engine import failures, sdk_speed
 
-_NOT_THE_PROGRAM = (pulumi.__path__[0], str(Path(__file__).parents[1]), "<frozen")
+NOT_THE_PROGRAM = (pulumi.__path__[0], str(Path(__file__).parents[1]), "<frozen")
+"""Files whose frames are not the program's: the SDK's, the planner's, the interpreter's."""
 INVOKED_FROM: contextvars.ContextVar[source_pb2.SourcePosition | None] = contextvars.ContextVar(
     "invoked_from", default=None
 )
@@ -88,7 +89,7 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
     """Frames of the program, innermost first: neither the SDK's nor the generated packages'."""
     while frame is not None:
         filename = frame.f_code.co_filename
-        if "/site-packages/" not in filename and not filename.startswith(_NOT_THE_PROGRAM):
+        if "/site-packages/" not in filename and not filename.startswith(NOT_THE_PROGRAM):
             yield frame
         frame = frame.f_back
 
