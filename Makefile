@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Tests run side by side, one process a core.
 JOBS ?= auto
+UV_VERSION := 0.13.9
 
 # The generated SDKs are large: compiled once, they load in a second each; without bytecode, every run compiles them anew.
 export PYTHONDONTWRITEBYTECODE :=
@@ -53,7 +54,7 @@ UV = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constrain
 $(VENV)/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' constraints.txt)
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@echo "Installing into $(VENV) (once)"
