@@ -26,7 +26,7 @@ from pulumi.runtime import settings as runtime_settings
 
 from planner.engine import sdk
 from planner.engine.diagnostics import Diagnostics
-from planner.engine.failures import Failure, Failures
+from planner.engine.failures import CURRENT, Failure, Failures
 from planner.engine.monitor import Engine
 from planner.engine.project import import_path
 
@@ -97,13 +97,20 @@ def _run(engine: Engine, program: Program) -> None:
 
 def entry(program: Program) -> Callable[[], Any]:
     """What runs a program: itself, or its file or directory as `__main__`."""
-    if not isinstance(program, Path):
-        return program
 
-    def execute() -> None:
-        runpy.run_path(str(program), run_name="__main__")
+    def execute() -> Any:
+        try:
+            return program() if callable(program) else _as_main(program)
+        except Exception as error:
+            # The SDK forgets it where a registration has failed too.
+            CURRENT.get().add(error)
+            raise
 
     return execute
+
+
+def _as_main(program: Path) -> None:
+    runpy.run_path(str(program), run_name="__main__")
 
 
 def report(failed: Failures, diagnostics: Diagnostics, root: Path | None) -> None:

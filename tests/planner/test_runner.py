@@ -79,15 +79,16 @@ def test_what_a_program_raises_is_told_with_its_line(tmp_path, source, place, me
     assert message in error.message
 
 
-def test_two_failures_are_both_told(tmp_path):
+def test_all_failures_are_told(tmp_path):
     source = (
         "import pulumi\nimport pulumi_aws as aws\n"
         "aws.ec2.Vpc('one', cidr_block=['10.0.0.0/16'], region='us-east-1')\n"
         "aws.ec2.Vpc('two', tags='blue', region='us-east-1')\n"
         "pulumi.Output.from_input(1).apply(lambda n: n / 0)\n"
+        "raise ValueError('and this')\n"
     )
     errors = {d.place for d in preview(program(tmp_path, source)).errors}
-    assert errors == {"__main__.py:3", "__main__.py:4", "__main__.py:5"}
+    assert errors == {f"__main__.py:{line}" for line in (3, 4, 5, 6)}
 
 
 def test_a_program_that_never_ends_is_killed(tmp_path):
