@@ -256,7 +256,7 @@ def invoke_result_type(token: str) -> type | None:
             return None
         # Subpackages load at the first look at an ordinary name. If a child is imported before that, it stays the value
         # of its name in the package, where the function should be, and the next program cannot call it.
-        getattr(module, "__all__", None)
+        getattr(module, "outputs", None)
         # Pulumi's snake case has exceptions (`getIpv6CIDRBlock`); names without case and underscores are the same.
         for file in Path(module.__path__[0]).glob("*.py") if hasattr(module, "__path__") else ():
             if file.stem.replace("_", "") == function.lower():

@@ -22,7 +22,7 @@ from pulumi.runtime import resource, resource_cycle_breaker, rpc, stack
 from pulumi.runtime.proto import resource_pb2, source_pb2
 from pulumi.runtime.rpc_manager import RPCManager
 
-from planner.engine import failures, sdk_speed
+from planner.engine import failures, sdk_imports, sdk_speed
 
 NOT_THE_PROGRAM = (pulumi.__path__[0], str(Path(__file__).parents[1]), "<frozen")
 """Files whose frames are not the program's: the SDK's, the planner's, the interpreter's."""
@@ -34,6 +34,7 @@ INVOKED_FROM: contextvars.ContextVar[source_pb2.SourcePosition | None] = context
 @contextmanager
 def patched() -> Iterator[failures.Failures]:
     """Have the SDK as a preview needs it; as it was, afterwards. Yields what fails in between."""
+    sdk_imports.install()
     failed = failures.Failures()
     failures.CURRENT.set(failed)
     with ExitStack() as patches:
