@@ -10,6 +10,8 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from components.cluster import parts
+
 CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 KEY_DELETION_DAYS = 30
 
@@ -220,24 +222,6 @@ def key_policy(partition: str, account: str, region: str, cluster_name: str) -> 
 def kubeconfig(
     name: pulumi.Input[str], endpoint: pulumi.Input[str], authority: pulumi.Input[str], region: str
 ) -> dict[str, Any]:
-    """A kubeconfig that asks the AWS CLI for a token, so that it holds no credential itself."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": name,
-        "clusters": [{"name": name, "cluster": {"server": endpoint, "certificate-authority-data": authority}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-        "users": [
-            {
-                "name": name,
-                "user": {
-                    "exec": {
-                        "apiVersion": "client.authentication.k8s.io/v1beta1",
-                        "command": "aws",
-                        "args": ["--region", region, "eks", "get-token", "--cluster-name", name, "--output", "json"],
-                        "interactiveMode": "Never",
-                    }
-                },
-            }
-        ],
-    }
+    """A kubeconfig that asks the AWS CLI for tokens."""
+    arguments = ["--region", region, "eks", "get-token", "--cluster-name", name, "--output", "json"]
+    return parts.kubeconfig(name, endpoint, authority, {"command": "aws", "args": arguments})

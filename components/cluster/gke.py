@@ -10,7 +10,7 @@ import pulumi
 import pulumi_gcp as gcp
 
 from components.accelerators import CATALOG, MachineType
-from components.cluster import gke_pools
+from components.cluster import gke_pools, parts
 from components.cluster.ladder import Pool
 from components.tags import gcp_labels
 
@@ -306,25 +306,9 @@ def autoscaling_limits(pools: Sequence[Pool]) -> list[dict[str, Any]]:
 
 
 def kubeconfig(name: str, server: pulumi.Input[str], authority: pulumi.Input[str]) -> dict[str, Any]:
-    """A kubeconfig that asks Google's own plugin for a token, so that it holds no credential itself."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": name,
-        "clusters": [{"name": name, "cluster": {"server": server, "certificate-authority-data": authority}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-        "users": [
-            {
-                "name": name,
-                "user": {
-                    "exec": {
-                        "apiVersion": "client.authentication.k8s.io/v1beta1",
-                        "command": "gke-gcloud-auth-plugin",
-                        "installHint": "gcloud components install gke-gcloud-auth-plugin",
-                        "provideClusterInfo": True,
-                        "interactiveMode": "Never",
-                    }
-                },
-            }
-        ],
-    }
+    """A kubeconfig that asks Google's own plugin for tokens."""
+    plugin = "gke-gcloud-auth-plugin"
+    hint = f"gcloud components install {plugin}"
+    return parts.kubeconfig(
+        name, server, authority, {"command": plugin, "installHint": hint, "provideClusterInfo": True}
+    )

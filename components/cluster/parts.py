@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -35,3 +36,18 @@ def provider(
         enable_server_side_apply=True,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=after),
     )
+
+
+def kubeconfig(
+    name: pulumi.Input[str], server: pulumi.Input[str], authority: pulumi.Input[str], command: dict[str, Any]
+) -> dict[str, Any]:
+    """A kubeconfig that asks the cloud's own `command` for a token, so that it holds no credential itself."""
+    ask = {"apiVersion": "client.authentication.k8s.io/v1beta1", **command, "interactiveMode": "Never"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "clusters": [{"name": name, "cluster": {"server": server, "certificate-authority-data": authority}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "users": [{"name": name, "user": {"exec": ask}}],
+    }

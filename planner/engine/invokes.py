@@ -169,11 +169,6 @@ def _converted(arg: Any, declared: Any) -> Any:
 FILE_VERSION = 1
 
 
-def recording_path(folder: Path, stack: str) -> Path:
-    """Where the recorded answers of a stack are: beside its `Pulumi.<stack>.yaml`."""
-    return folder / f"invokes.{stack}.json"
-
-
 def read_recorded(path: Path) -> list[Recorded]:
     """Read recorded answers; none where there is no file. ValueError names the file, the entry and the key.
 

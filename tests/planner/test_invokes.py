@@ -524,7 +524,7 @@ GOOD = {"version": 1, "invokes": [{"token": UNSIMULATED, "args": {}, "region": "
 
 
 def test_a_file_of_recorded_answers_is_read_and_written_alike(tmp_path: Path) -> None:
-    path = invokes.recording_path(tmp_path, "dev")
+    path = tmp_path / "invokes.dev.json"
     assert path.name == "invokes.dev.json"
     assert invokes.read_recorded(path) == []
     path.write_text(json.dumps(GOOD))
