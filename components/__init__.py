@@ -1,11 +1,35 @@
-"""The parts of the platform that a stack, or another team's program, is composed of."""
+"""The parts of the platform that a stack, or another team's program, is composed of.
 
-from components.cluster import GpuCluster, GpuClusterArgs
-from components.inference import TritonInference, TritonInferenceArgs
-from components.network import RegionalNetwork, RegionalNetworkArgs
-from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
-from components.security import WorkloadIdentity, WorkloadIdentityArgs
-from components.storage import TieredStorage, TieredStorageArgs
+Each is imported when it is asked for: who reads only the catalog (`components.accelerators`) does without Pulumi.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from components.cluster import GpuCluster, GpuClusterArgs
+    from components.inference import TritonInference, TritonInferenceArgs
+    from components.network import RegionalNetwork, RegionalNetworkArgs
+    from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
+    from components.security import WorkloadIdentity, WorkloadIdentityArgs
+    from components.storage import TieredStorage, TieredStorageArgs
+
+_ROOMS = {
+    "GlobalLoadBalancer": "routing",
+    "GlobalLoadBalancerArgs": "routing",
+    "GpuCluster": "cluster",
+    "GpuClusterArgs": "cluster",
+    "RegionalEndpoint": "routing",
+    "RegionalEndpointArgs": "routing",
+    "RegionalNetwork": "network",
+    "RegionalNetworkArgs": "network",
+    "TieredStorage": "storage",
+    "TieredStorageArgs": "storage",
+    "TritonInference": "inference",
+    "TritonInferenceArgs": "inference",
+    "WorkloadIdentity": "security",
+    "WorkloadIdentityArgs": "security",
+}
 
 __all__ = [
     "GlobalLoadBalancer",
@@ -23,3 +47,9 @@ __all__ = [
     "WorkloadIdentity",
     "WorkloadIdentityArgs",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'components' has no part {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"components.{_ROOMS[name]}"), name)

@@ -166,6 +166,8 @@ class Plan:
     stack: str
     resources: tuple[Resource, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
+    config: Mapping[str, str] = field(default_factory=dict)
+    """Fully qualified key -> value as text or JSON, without secrets; empty where a file doesn't tell."""
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self.resources)
@@ -236,6 +238,7 @@ class Plan:
             "aicloud": {
                 "project": self.project,
                 "stack": self.stack,
+                "config": dict(self.config),
                 "diagnostics": [
                     {k: getattr(d, k) for k in ("severity", "message", "urn", "place") if getattr(d, k)}
                     for d in self.diagnostics
@@ -248,9 +251,14 @@ class Plan:
 
     @classmethod
     def of(
-        cls, project: str, stack: str, resources: Iterable[Resource], diagnostics: Iterable[Diagnostic] = ()
+        cls,
+        project: str,
+        stack: str,
+        resources: Iterable[Resource],
+        diagnostics: Iterable[Diagnostic] = (),
+        config: Mapping[str, str] | None = None,
     ) -> Plan:
-        return cls(project, stack, tuple(sorted(resources, key=lambda r: r.urn)), tuple(diagnostics))
+        return cls(project, stack, tuple(sorted(resources, key=lambda r: r.urn)), tuple(diagnostics), config or {})
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
@@ -306,7 +314,7 @@ class Plan:
             Diagnostic(d.get("severity", "info").split("#")[0], d.get("message", "").strip(), d.get("urn", ""))
             for d in document.get("diagnostics") or ()
         ]
-        return cls._of_states(states, found, {})
+        return cls._of_states(states, found, {"config": document.get("config")})
 
     @classmethod
     def _of_states(cls, states: list[Any], diagnostics: list[Diagnostic], own: Mapping[str, Any]) -> Plan:
@@ -321,6 +329,7 @@ class Plan:
             own.get("stack") or "".join(part.stack for part in parts),
             resources.values(),
             diagnostics,
+            own.get("config"),
         )
 
 

@@ -67,7 +67,8 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
         regions.check(self._states, self.diagnostics)
         construct.report_unrendered(self._states.values(), self.diagnostics)
         resources = [state.to_resource(preview=self.preview) for state in self._states.values()]
-        return Plan.of(self.target.project, self.target.stack, resources, self.diagnostics.sorted())
+        config = {key: SECRET if key in self.target.secret_keys else text for key, text in self.target.config.items()}
+        return Plan.of(self.target.project, self.target.stack, resources, self.diagnostics.sorted(), config)
 
     def stack_outputs(self) -> Mapping[str, Any]:
         """What the program has exported, as wire values: with the secrets that a plan leaves out."""

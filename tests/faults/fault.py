@@ -1,0 +1,66 @@
+"""A planted fault: one realistic slip in an environment's plan, and the rule that has to find it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from planner.plan import Plan
+
+State = dict[str, Any]
+"""A resource as `pulumi stack export` writes it."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What somebody could do wrong."""
+
+    name: str
+    environment: str
+    rule: str
+    """The rule that must find it."""
+    at: str
+    """Part of the finding's URN or subject."""
+    mutate: Callable[[list[State]], None]
+    """Edits the resources of the simulated environment in place."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def plant(self, plan: Plan) -> Plan:
+        """The plan with the fault in it."""
+        document = json.loads(plan.to_json())
+        states = document["deployment"]["resources"]
+        before = json.dumps(states, sort_keys=True)
+        self.mutate(states)
+        assert json.dumps(states, sort_keys=True) != before, f"{self.name} changes nothing"
+        return Plan.from_json(json.dumps(document))
+
+
+def all_of(states: list[State], type: str, name_part: str = "") -> list[State]:
+    """Resources of a type, such as `aws:eks/nodeGroup:NodeGroup`, with a part in their name; LookupError if none."""
+    found = [s for s in states if s["type"] == type and name_part in s["urn"].split("::", 3)[3]]
+    if not found:
+        raise LookupError(f"no {type} {name_part}")
+    return found
+
+
+def the(states: list[State], type: str, name_part: str = "") -> State:
+    """The only one of `all_of`."""
+    found = all_of(states, type, name_part)
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} of {type} {name_part}: {[s['urn'].split('::', 3)[3] for s in found]}")
+    return found[0]
+
+
+def remove(states: list[State], type: str, name_part: str = "") -> None:
+    """Take resources out of the plan, and every mention of them in dependencies."""
+    gone = {state["urn"] for state in all_of(states, type, name_part)}
+    states[:] = [state for state in states if state["urn"] not in gone]
+    for state in states:
+        if "dependencies" in state:
+            state["dependencies"] = [urn for urn in state["dependencies"] if urn not in gone]
+        for key, urns in state.get("propertyDependencies", {}).items():
+            state["propertyDependencies"][key] = [urn for urn in urns if urn not in gone]
