@@ -1,0 +1,17 @@
+"""The rules of an environment: a policy pack, one property to a policy.
+
+`aicloud check` runs them over a plan; `pulumi preview --policy-pack policies` runs them as Pulumi's own.
+"""
+
+from types import ModuleType
+
+from policies import network
+from policies.declare import Policy
+
+MODULES: tuple[ModuleType, ...] = (network,)
+"""Where policies are declared; every `Policy` in them counts."""
+
+POLICIES: tuple[Policy, ...] = tuple(
+    policy for module in MODULES for policy in vars(module).values() if isinstance(policy, Policy)
+)
+"""All of them, in the order in which they are declared."""
