@@ -1,6 +1,7 @@
 # Every command a person types. `make help` lists them.
 
 STACK ?= dev
+BASE ?= main
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ UV_VERSION := 0.13.9
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help preview test test-slow lint format golden bench clean
+.PHONY: help preview check cost diagram pr test test-slow lint format golden bench clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -20,6 +21,18 @@ help: ## List these commands
 
 preview: $(VENV)/.installed ## Preview an environment: make preview STACK=prod
 	@$(BIN)/aicloud preview $(STACK)
+
+check: $(VENV)/.installed ## Judge an environment by its rules: make check STACK=prod
+	@$(BIN)/aicloud check $(STACK)
+
+cost: $(VENV)/.installed ## What an environment costs: make cost STACK=prod
+	@$(BIN)/aicloud cost $(STACK)
+
+diagram: $(VENV)/.installed ## Draw an environment: make diagram STACK=prod
+	@$(BIN)/aicloud diagram $(STACK)
+
+pr: $(VENV)/.installed ## What a branch changes, as the comment on its pull request: make pr BASE=main
+	@$(BIN)/aicloud diff $(BASE) --format markdown
 
 test: $(VENV)/.installed-test lint ## Lint, check types and run the tests
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
@@ -37,7 +50,7 @@ format: $(VENV)/.installed-test ## Put the code into its standard form
 	$(BIN)/ruff format .
 
 golden: $(VENV)/.installed-test ## Write the golden files anew; then read what git says has changed
-	AICLOUD_WRITE_GOLDEN=1 $(BIN)/python -m pytest -n $(JOBS) -q tests/test_environments.py tests/test_component_package.py tests/test_readme.py tests/components/test_parity.py
+	AICLOUD_WRITE_GOLDEN=1 $(BIN)/python -m pytest -n $(JOBS) -q $$(grep -rl --include='test_*.py' AICLOUD_WRITE_GOLDEN tests)
 
 bench: $(VENV)/.installed-test ## Measure the claims on speed; prints ratios
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -73,12 +73,14 @@ class Rules:
     levels: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     exceptions: tuple[Exempt, ...] = ()
+    today: date = date.min
+    """The day on which it is judged: exceptions and versions have an end."""
 
     def parameter(self, rule: Rule, name: str) -> Any:
         """A rule's parameter: the environment's, or the rule's default."""
         return self.parameters.get(rule.name, {}).get(name, rule.parameters[name])
 
-    def judge(self, findings: Iterable[Finding], today: date) -> Judgement:
+    def judge(self, findings: Iterable[Finding]) -> Judgement:
         """Set levels, excuse what is excepted, and say which exceptions nothing needs any more."""
         kept: list[Finding] = []
         excused: list[tuple[Finding, Exempt]] = []
@@ -87,7 +89,7 @@ class Rules:
             level = self.levels.get(finding.rule, finding.severity)
             if level == "off":
                 continue
-            exempt = next((e for e in self.exceptions if e.covers(finding.rule, finding.name, today)), None)
+            exempt = next((e for e in self.exceptions if e.covers(finding.rule, finding.name, self.today)), None)
             if exempt is None:
                 kept.append(with_severity(finding, level))
             else:
@@ -95,15 +97,15 @@ class Rules:
                 excused.append((finding, exempt))
         for exempt in self.exceptions:
             if exempt not in used:
-                over = exempt.until is not None and exempt.until < today
+                over = exempt.until is not None and exempt.until < self.today
                 why = f"ended on {exempt.until}" if over else "excuses nothing"
                 kept.append(STALE.finding(f"the exception from {exempt.rule} for {exempt.resource!r} {why}",
                                           subject=f"{exempt.rule} {exempt.resource}"))  # fmt: skip
         return Judgement(tuple(worst_first(kept)), tuple(excused))
 
     @classmethod
-    def of(cls, config: Mapping[str, str], known: Iterable[Rule] = ()) -> Rules:
-        """Read `rules:*` out of a stack's configuration. RulesError lists everything that is wrong.
+    def of(cls, config: Mapping[str, str], known: Iterable[Rule] = (), today: date = date.min) -> Rules:
+        """Read `rules:*` out of a stack's configuration, for a day. RulesError lists everything that is wrong.
 
         With `known`, rules and parameters that do not exist are wrong as well.
         """
@@ -117,7 +119,7 @@ class Rules:
         exceptions = _exceptions(config, by_name, problems)
         if problems:
             raise RulesError(f"{len(problems)} wrong values in the rules:\n" + "\n".join(f"  {p}" for p in problems))
-        return cls(levels, parameters, exceptions)
+        return cls(levels, parameters, exceptions, today)
 
 
 def _value(config: Mapping[str, str], key: str, empty: Any, problems: list[str]) -> Any:

@@ -20,6 +20,12 @@ def environment_plan() -> Callable[[str], Plan]:
     return cache(lambda name: preview(load(ROOT, name)))
 
 
+@pytest.fixture(scope="session")
+def simulated_plan() -> Callable[[str], Plan]:
+    """As `environment_plan`, with plausible outputs in place of unknown ones: what `aicloud check` judges."""
+    return cache(lambda name: preview(load(ROOT, name), simulate_up=True))
+
+
 @pytest.fixture
 def must_run() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
     """Wraps an assertion that is handed to `Output.apply`; the test fails if it never ran.
