@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from planner.plan import Plan
+from planner.plan import Plan, Resource
 
 State = dict[str, Any]
 """A resource as `pulumi stack export` writes it."""
@@ -24,19 +24,18 @@ class Fault:
     at: str
     """Part of the finding's URN or subject."""
     mutate: Callable[[list[State]], None]
-    """Edits the resources of the simulated environment in place."""
+    """Edits the resources of the simulated environment, `Resource.to_state()` each, in place."""
 
     def __str__(self) -> str:
         return self.name
 
     def plant(self, plan: Plan) -> Plan:
         """The plan with the fault in it."""
-        document = json.loads(plan.to_json())
-        states = document["deployment"]["resources"]
-        before = json.dumps(states, sort_keys=True)
+        states = json.loads(json.dumps([resource.to_state() for resource in plan]))
+        before = json.dumps(states)
         self.mutate(states)
-        assert json.dumps(states, sort_keys=True) != before, f"{self.name} changes nothing"
-        return Plan.from_json(json.dumps(document))
+        assert json.dumps(states) != before, f"{self.name} changes nothing"
+        return Plan.of(plan.project, plan.stack, map(Resource.from_state, states), plan.diagnostics, plan.config)
 
 
 def all_of(states: list[State], type: str, name_part: str = "") -> list[State]:
