@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-# Pulumi runs the folder from within it, so Python looks there for modules: `policies` is not found, but `network` would be.
+# Pulumi runs the folder from within it, where Python then looks for modules: `policies` is not found there, but
+# `network` would be.
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(HERE.parent), *(path for path in sys.path if Path(path).resolve() != HERE)]
 

@@ -1,4 +1,4 @@
-"""How a rule of the pack is declared: where it looks, what must hold there, how bad it is, why, and what to do about it.
+"""How a rule of the pack is declared: where it looks, what must hold there, what is at stake, why, and what to do.
 
 A check yields what is wrong; it returns nothing and raises nothing. A value that only the cloud knows (`UNKNOWN`) is
 never wrong by itself. The same declarations run over a Plan in process (planner/checks/policies.py) and as a Pulumi
@@ -110,7 +110,7 @@ def stack_policy(
     level: str = "error",
     parameters: dict[str, object] | None = None,
 ) -> Callable[[Callable[[Inventory, Parameters], Iterator[str | Violation]]], Policy]:
-    """Declare a rule that takes more than one resource to judge; the function yields `Violation`s with their resource."""
+    """Declare a rule that takes more than one resource to judge; the function yields a `Violation` at each resource."""
     return _declare(name, holds, frozenset(), risk, why, fix, level, parameters)
 
 
@@ -151,9 +151,8 @@ def texts(value: Any, path: str = "") -> list[str]:
     """The texts in a list under a path, without those that are not known. A single text counts as a list of one."""
     found = at(value, path) if path else value
     found = [found] if isinstance(found, str) else found
-    return (
-        [item for item in found if isinstance(item, str) and item != UNKNOWN] if isinstance(found, list | tuple) else []
-    )
+    items = found if isinstance(found, list | tuple) else []
+    return [item for item in items if isinstance(item, str) and item != UNKNOWN]
 
 
 def off(value: Any) -> bool:

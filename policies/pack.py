@@ -108,7 +108,7 @@ def _as_pulumi(policy: Policy, asked: Rules, today: date) -> ResourceValidationP
 
 
 def plain(value: Any) -> Any:
-    """A value as a Plan holds it: out of the SDK's proxies, which raise at what is unknown; whole numbers whole again."""
+    """A value as a Plan holds it: out of the SDK's proxies, which raise at what is unknown; 1.0 as the 1 that it was."""
     if isinstance(value, _DictProxy | _ListProxy):
         value = value["__target"]
     if isinstance(value, Mapping):
@@ -121,7 +121,7 @@ def plain(value: Any) -> Any:
 
 
 def _resource(args: Any) -> Resource:
-    """A resource as Pulumi shows it: of a resource policy its inputs; of a stack policy what the provider made of them."""
+    """A resource as Pulumi shows it: to a resource policy its inputs, to a stack policy what the provider makes of them."""
     properties = plain(args.props)
     provider = args.provider
     own_id = properties.get("id")
