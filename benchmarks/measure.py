@@ -90,6 +90,68 @@ def environment(stack: str, times: int) -> dict[str, Any]:
     return {"cpu": min(seconds), "resources": len(plan), "errors": [d.message for d in plan.errors[:3]]}
 
 
+def judge(stack: str, times: int, regions: int = 0) -> dict[str, Any]:
+    """A preview of an environment, and everything that is said about it. With `regions`: stretched to that many."""
+    from datetime import date
+
+    from planner import checks, cost, diagram, diff
+    from planner.engine import preview
+    from planner.engine.project import load
+    from planner.inventory import Inventory
+    from planner.rules import Rules
+
+    project = load(ROOT, stack, _stretched(regions) if regions else None)
+    today = date(2026, 11, 22)
+    found: dict[str, Any] = {"cpu": float("inf")}
+    for _ in range(times):
+        start = cpu()
+        plan = preview(project, simulate_up=True)
+        found["cpu"] = min(found["cpu"], cpu() - start)
+    parts = {
+        "checks": lambda: checks.check(plan, today),
+        "cost": lambda: cost.estimate(plan),
+        "diagram": lambda: diagram.svg(plan),
+        "comment": lambda: diff.markdown([diff.compare(plan, plan, today)]),
+    }
+    for name, part in parts.items():
+        part()  # imports
+        start = cpu()
+        part()
+        found[name] = cpu() - start
+    inventory, found["of_checks"] = Inventory(plan), {}
+    asked = Rules.of(plan.config, checks.all_rules(), today)
+    for name in checks.CHECKS:
+        start = cpu()
+        list(checks.findings_of(name, inventory, asked))
+        found["of_checks"][name] = cpu() - start
+    return {**found, "resources": len(plan), "errors": [d.message for d in plan.errors[:3]]}
+
+
+def _stretched(regions: int) -> dict[str, str]:
+    """Configuration of an environment with that many serving regions, half of them in each cloud."""
+    from components.machine_types import MACHINES
+
+    offered = {m.cloud: m.regions for m in MACHINES if m.name in ("g6.xlarge", "g2-standard-4")}
+    places = [f"{cloud}:{name}" for cloud in ("aws", "gcp") for name in offered[cloud][: regions // 2]]
+    described = [
+        {"region": place, "cidr": f"10.{index + 1}.0.0/16", "purposes": ["serving"]}
+        for index, place in enumerate(places)
+    ]
+    ladder = [{"kind": "spot", "ceiling": 8}, {"kind": "on-demand", "floor": 2}]
+    pools = [
+        {"name": "system", "purpose": "system", "min": 2, "max": 4, "ladder": [{"kind": "on-demand"}]},
+        {"name": "serving-l4", "purpose": "serving", "accelerator": "l4", "min": 2, "max": 12, "ladder": ladder},
+    ]
+    door = {"domain": "inference.example.com", "hostedZoneId": "Z0123456789EXAMPLE", "routingPolicy": "weighted"}
+    return {
+        "ai-cloud:frontDoor": json.dumps(door),
+        "ai-cloud:regions": json.dumps(described),
+        "ai-cloud:nodePools": json.dumps(pools),
+        "gcp:project": "bench",
+        "gcp:region": "us-central1",
+    }
+
+
 def over_grpc(root: str, as_it_is: bool) -> dict[str, Any]:
     """A project in its own process over gRPC. Only the program's process counts, imports included.
 

@@ -34,12 +34,12 @@ def check(plan: Plan, today: date) -> Judgement:
 def check_inventory(inventory: Inventory, today: date) -> Judgement:
     """As `check`, of a plan that has been read already."""
     rules = Rules.of(inventory.plan.config, all_rules(), today)
-    return rules.judge(_findings(inventory, rules))
+    return rules.judge(finding for name in CHECKS for finding in findings_of(name, inventory, rules))
 
 
-def _findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:
-    for name in CHECKS:
-        yield from _module(name).findings(inventory, rules)
+def findings_of(name: str, inventory: Inventory, rules: Rules) -> Iterator[Finding]:
+    """What one of CHECKS finds, before levels and exceptions."""
+    yield from _module(name).findings(inventory, rules)
 
 
 def _module(name: str):
