@@ -120,36 +120,10 @@ class Resource:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Resource:
-        """Read ResourceV3 JSON; PlanError where it has no URN or type."""
-        if not isinstance(state, dict):
-            raise PlanError(f"a resource is {type(state).__name__}: {json.dumps(state)[:120]}; expected an object")
-        for key in ("urn", "type"):
-            if not isinstance(state.get(key), str) or not state[key]:
-                raise PlanError(f"a resource without {key!r}: {json.dumps(state)[:120]}")
-        return cls(
-            urn=state["urn"],
-            type=state["type"],
-            custom=bool(state.get("custom", False)),
-            id=state.get("id") or "",
-            inputs=_without_envelopes(state.get("inputs") or {}),
-            outputs=_without_envelopes(state.get("outputs") or {}),
-            parent=state.get("parent") or "",
-            provider=state.get("provider") or "",
-            dependencies=tuple(state.get("dependencies") or ()),
-            property_dependencies={k: tuple(v or ()) for k, v in (state.get("propertyDependencies") or {}).items()},
-            protect=bool(state.get("protect")),
-            external=bool(state.get("external")),
-            retain_on_delete=bool(state.get("retainOnDelete")),
-            deleted_with=state.get("deletedWith") or "",
-            delete_before_replace=bool(state.get("deleteBeforeReplace")),
-            import_id=state.get("importID") or "",
-            aliases=tuple(state.get("aliases") or ()),
-            ignore_changes=tuple(state.get("ignoreChanges") or ()),
-            replace_on_changes=tuple(state.get("replaceOnChanges") or ()),
-            additional_secret_outputs=tuple(state.get("additionalSecretOutputs") or ()),
-            custom_timeouts=dict(state.get("customTimeouts") or {}),
-            source_position=state.get("sourcePosition") or "",
-        )
+        """Read ResourceV3 JSON; PlanError says what is missing or of a wrong type."""
+        from planner import reading
+
+        return reading.resource(state)
 
 
 def place_of(source_position: str) -> str:
@@ -263,86 +237,16 @@ class Plan:
     @classmethod
     def read(cls, path: str | Path) -> Plan:
         """Read a plan.json, a `pulumi stack export` or a `pulumi preview --json` file. PlanError says what is wrong."""
-        path = Path(path)
+        from planner import reading
+
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PlanError(f"{path}: cannot be read: {error}") from error
-        try:
-            return cls.from_json(text)
+            return reading.plan_of(reading.read_document(path))
         except PlanError as error:
             raise PlanError(f"{path}: {error}") from None
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
         """As `read`, from text."""
-        try:
-            document = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise PlanError(
-                f"not JSON (line {error.lineno}, column {error.colno}: {error.msg}); is it cut off?"
-            ) from None
-        if not isinstance(document, dict):
-            raise PlanError(f"expected a JSON object, found {type(document).__name__}")
-        if "deployment" in document:
-            return cls._from_export(document)
-        if "steps" in document:
-            return cls._from_preview(document)
-        raise PlanError(
-            "neither a plan.json or `pulumi stack export` (key 'deployment') nor a `pulumi preview --json` "
-            f"(key 'steps'); found the keys {sorted(document)[:8]}"
-        )
+        from planner import reading
 
-    @classmethod
-    def _from_export(cls, document: Mapping[str, Any]) -> Plan:
-        version = document.get("version")
-        if version not in EXPORT_VERSIONS:
-            raise PlanError(f"version {version!r} of a stack export; this reads {EXPORT_VERSIONS}")
-        deployment = document["deployment"]
-        if not isinstance(deployment, dict) or not isinstance(deployment.get("resources"), list | type(None)):
-            raise PlanError("'deployment.resources' is not a list")
-        own = document.get("aicloud") or {}
-        states = [s for s in deployment.get("resources") or [] if not (isinstance(s, dict) and s.get("delete"))]
-        return cls._of_states(states, [Diagnostic(**d) for d in own.get("diagnostics", ())], own)
-
-    @classmethod
-    def _from_preview(cls, document: Mapping[str, Any]) -> Plan:
-        if not isinstance(document["steps"], list):
-            raise PlanError("'steps' is not a list")
-        states = [step["newState"] for step in document["steps"] if isinstance(step, dict) and step.get("newState")]
-        found = [
-            Diagnostic(d.get("severity", "info").split("#")[0], d.get("message", "").strip(), d.get("urn", ""))
-            for d in document.get("diagnostics") or ()
-        ]
-        return cls._of_states(states, found, {"config": document.get("config")})
-
-    @classmethod
-    def _of_states(cls, states: list[Any], diagnostics: list[Diagnostic], own: Mapping[str, Any]) -> Plan:
-        # A replacement is two steps on one URN; both carry the same new state.
-        resources = {resource.urn: resource for resource in map(Resource.from_state, states)}
-        try:
-            parts = [urns.parse(urn) for urn in resources][:1]
-        except ValueError as error:
-            raise PlanError(str(error)) from None
-        return cls.of(
-            own.get("project") or "".join(part.project for part in parts),
-            own.get("stack") or "".join(part.stack for part in parts),
-            resources.values(),
-            diagnostics,
-            own.get("config"),
-        )
-
-
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
-_SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"
-
-
-def _without_envelopes(value: Any) -> Any:
-    """An export's secret envelopes (ciphertext or plaintext alike) as `[secret]`."""
-    if isinstance(value, dict):
-        if value.get(_SIGNATURE) == _SECRET_SIGNATURE:
-            return SECRET
-        return {key: _without_envelopes(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_envelopes(item) for item in value]
-    return value
+        return reading.plan_of(reading.document(text))

@@ -62,11 +62,11 @@ def test_an_empty_export_is_an_empty_plan():
         ("[]", "expected a JSON object, found list"),
         ('{"resources": []}', "found the keys \\['resources'\\]"),
         ('{"version": 99, "deployment": {"resources": []}}', "version 99 of a stack export; this reads"),
-        ('{"version": 3, "deployment": {"resources": {}}}', "'deployment.resources' is not a list"),
-        ('{"version": 3, "deployment": {"resources": [{"type": "x"}]}}', "a resource without 'urn'"),
+        ('{"version": 3, "deployment": {"resources": {}}}', "deployment.resources: is an object: {}; expected a list"),
+        ('{"version": 3, "deployment": {"resources": [{"type": "x"}]}}', "resources\\[0\\]: without 'urn'"),
         ('{"version": 3, "deployment": {"resources": [{"urn": "vpc", "type": "x"}]}}', "not a URN: 'vpc'"),
-        ('{"version": 3, "deployment": {"resources": [7]}}', "a resource is int"),
-        ('{"steps": 3}', "'steps' is not a list"),
+        ('{"version": 3, "deployment": {"resources": [7]}}', "resources\\[0\\]: is the number 7"),
+        ('{"steps": 3}', "steps: is the number 3: 3; expected a list"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_reason(tmp_path, text, message):
@@ -80,7 +80,7 @@ def test_a_bad_file_is_refused_with_the_reason(tmp_path, text, message):
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path):
     with pytest.raises(PlanError, match="cannot be read"):
         Plan.read(tmp_path / "nothing.json")
-    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00\xd8\x00")
     with pytest.raises(PlanError, match="cannot be read"):
         Plan.read(tmp_path / "binary.json")
 
