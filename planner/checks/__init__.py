@@ -15,7 +15,7 @@ from planner.inventory import Inventory
 from planner.plan import Plan
 from planner.rules import STALE, Judgement, Rules
 
-CHECKS = ("policies",)
+CHECKS = ("policies", "failure")
 """Modules of planner.checks."""
 
 

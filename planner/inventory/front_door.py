@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,7 @@ class _Reading:
         policy, key, weight = _policy(given)
         alias = next(iter(maps(given.get("aliases"))), {})
         checks = self.links.find(record, "healthCheckId", given.get("healthCheckId"), HEALTH_CHECK)
+        asked = self._entry_named(checks[0], ("fqdn", "ipAddress"), entries) if checks else None
         answer = Answer(
             record.urn,
             policy,
@@ -108,29 +109,30 @@ class _Reading:
             weight,
             _text(given.get("setIdentifier")),
             checks[0].urn if checks else _text(given.get("healthCheckId")),
+            asked.urn if asked else "",
             alias.get("evaluateTargetHealth") is True,
+            self._entry_named(record, ("aliases", "records"), entries),
         )
-        entry, there = self._named_entry(record, alias, entries)
         other = _text(alias.get("name")).rstrip(".")
-        records = self.plan.of_type(RECORD) if entry is None and other else ()
+        records = self.plan.of_type(RECORD) if answer.entry is None and other else ()
         if any(_text(record.inputs.get("name")).rstrip(".") == other for record in records):
             return replace(answer, alias_of=other)
-        return replace(answer, entry=entry, dangling=there and entry is None)
+        return answer
 
-    def _named_entry(self, record: Resource, alias: Any, entries: dict[str, Entry]) -> tuple[Entry | None, bool]:
-        """The entry that a record names, and whether it names a resource of the plan that could be one."""
-        kinds = (ACCELERATOR, *LOAD_BALANCERS, *ADDRESSES, *FORWARDING_RULES)
-        raw = record.inputs.get("records")
-        values = [alias.get("name")] if alias else raw if isinstance(raw, list) else [raw]
-        property = "aliases" if alias else "records"
-        found = [one for value in values for one in self.links.find(record, property, value, *kinds)]
-        for one in found:
-            if one.urn in entries:
-                return entries[one.urn], True
-            for rule in self.plan.of_type(*FORWARDING_RULES):
-                if one.type in ADDRESSES and rule.urn in entries and one in self._address(rule):
-                    return entries[rule.urn], True
-        return None, any(one.type in (ACCELERATOR, *LOAD_BALANCERS) for one in found)
+    def _entry_named(self, resource: Resource, properties: Sequence[str], entries: dict[str, Entry]) -> Entry | None:
+        """The entry that a record or a health check names by DNS name or address."""
+        for property in properties:
+            raw = resource.inputs.get(property)
+            for value in raw if isinstance(raw, list) else [raw]:
+                named = value.get("name") if isinstance(value, Mapping) else value
+                for one in self.links.find(resource, property, named, ACCELERATOR, *LOAD_BALANCERS, *ADDRESSES):
+                    if entry := entries.get(one.urn) or self._entry_at(one, entries):
+                        return entry
+        return None
+
+    def _entry_at(self, address: Resource, entries: dict[str, Entry]) -> Entry | None:
+        rules = (rule for rule in self.plan.of_type(*FORWARDING_RULES) if rule.urn in entries)
+        return next((entries[rule.urn] for rule in rules if address in self._address(rule)), None)
 
     # ---- entries
 
@@ -312,8 +314,7 @@ def neg_names(service: Object) -> list[str]:
 def _leads_somewhere(door: FrontDoor, doors: list[FrontDoor]) -> bool:
     by_name = {one.name: one for one in doors}
     return any(
-        answer.entry or answer.dangling or (by_name.get(answer.alias_of) and by_name[answer.alias_of].entries)
-        for answer in door.answers
+        answer.entry or (by_name.get(answer.alias_of) and by_name[answer.alias_of].entries) for answer in door.answers
     )
 
 

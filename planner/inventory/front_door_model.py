@@ -54,8 +54,8 @@ class Entry:
     kind: str
     """`accelerator`, `google` or `load-balancer`."""
     targets: tuple[Target, ...]
-    group_urns: tuple[str, ...] = ()
-    """URNs of an accelerator's endpoint groups, also of those without an endpoint."""
+    groups: tuple[str, ...] = ()
+    """URNs of an accelerator's endpoint groups, also of those without an endpoint; of Google's backend services."""
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -77,14 +77,14 @@ class Answer:
     set_identifier: str = ""
     health_check: str = ""
     """URN of its health check, or its id where the plan has none; empty without one."""
+    asks: str = ""
+    """URN of the entry that its health check asks; empty where there is none or it asks something else."""
     evaluates_target: bool = False
     """Whether an alias is as healthy as what it names."""
     entry: Entry | None = None
     """None where the plan doesn't tell what it names."""
     alias_of: str = ""
     """Another name of the same zone that it is an alias of."""
-    dangling: bool = False
-    """Whether it names something of this environment's kinds that is not there."""
 
 
 @dataclass(frozen=True)
