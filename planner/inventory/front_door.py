@@ -260,7 +260,7 @@ class _Reading:
         return found
 
     def _served(self, target: Target, services: list[Object]) -> Target:
-        workloads = [w for service in services for w in selected_workloads(self.objects, self.inventory, service)]
+        workloads = [w for service in services for w in selected_workloads(self.objects, service)]
         return replace(
             target,
             services=tuple(dict.fromkeys(one.resource.urn for one in services)),
@@ -281,17 +281,13 @@ def bound_services(objects: Objects, links: Links, group: Resource) -> list[Obje
     return found
 
 
-def selected_workloads(objects: Objects, inventory: Inventory, service: Object) -> list[str]:
+def selected_workloads(objects: Objects, service: Object) -> list[str]:
     """URNs of the workloads whose pods a Service selects."""
     selector = mapping(service.spec.get("selector"))
     return [
         workload.urn
-        for workload in inventory.workloads
-        if selector
-        and (owner := objects.by_urn.get(workload.urn)) is not None
-        and owner.cluster == service.cluster
-        and owner.namespace == service.namespace
-        and selects({"matchLabels": selector}, workload.labels)
+        for workload in objects.pods(service)
+        if selector and selects({"matchLabels": selector}, workload.labels)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from planner.plan import UNKNOWN, Resource
 
 if TYPE_CHECKING:
     from planner.inventory.inventory import Inventory
+    from planner.inventory.model import Workload
 
 CLUSTER_SCOPED = frozenset(
     {"Namespace", "Node", "PersistentVolume", "StorageClass", "ClusterRole", "ClusterRoleBinding", "PriorityClass",
@@ -67,8 +68,7 @@ class Objects:
     """All Kubernetes objects of a plan. Releases and components are not objects: what charts make, no plan tells."""
 
     def __init__(self, inventory: Inventory) -> None:
-        self._plan = inventory.plan
-        self._cluster_of = inventory.cluster_of
+        self._inventory, self._plan = inventory, inventory.plan
 
     @cached_property
     def all(self) -> tuple[Object, ...]:
@@ -101,14 +101,38 @@ class Objects:
         return self._by_place.get((near.cluster, kind, "" if kind in CLUSTER_SCOPED else there, name))
 
     def beside(self, near: Object, *kinds: str) -> Iterator[Object]:
-        """Objects of these kinds in the cluster and namespace of another."""
-        for one in self.of_kind(*kinds):
-            if one.cluster == near.cluster and (not one.namespace or one.namespace == near.namespace):
+        """Objects of these kinds in the cluster and namespace of another; what has no namespace is in all."""
+        for one in self.in_cluster(near.cluster, *kinds):
+            if one.namespace in ("", near.namespace):
                 yield one
+
+    def in_cluster(self, cluster: str, *kinds: str) -> Iterator[Object]:
+        """Objects of these kinds in a cluster."""
+        for kind in kinds:
+            yield from self._by_cluster.get((cluster, kind), ())
+
+    @cached_property
+    def _by_cluster(self) -> Mapping[tuple[str, str], list[Object]]:
+        found: dict[tuple[str, str], list[Object]] = {}
+        for one in self.all:
+            found.setdefault((one.cluster, one.kind), []).append(one)
+        return found
+
+    def pods(self, near: Object) -> Sequence[Workload]:
+        """The pod templates in the cluster and namespace of an object."""
+        return self._workloads.get((near.cluster, near.namespace), ())
+
+    @cached_property
+    def _workloads(self) -> Mapping[tuple[str, str], list[Workload]]:
+        found: dict[tuple[str, str], list[Workload]] = {}
+        for workload in self._inventory.workloads:
+            if owner := self.by_urn.get(workload.urn):
+                found.setdefault((owner.cluster, owner.namespace), []).append(workload)
+        return found
 
     def in_doubt(self, near: Object, *kinds: str) -> bool:
         """Whether objects of these kinds are there whose name or namespace only the cloud knows."""
-        return any(one.cluster == near.cluster and UNKNOWN in (one.namespace, one.name) for one in self.of_kind(*kinds))
+        return any(UNKNOWN in (one.namespace, one.name) for one in self.in_cluster(near.cluster, *kinds))
 
     @cached_property
     def by_urn(self) -> Mapping[str, Object]:
@@ -117,7 +141,9 @@ class Objects:
 
     def cluster_of(self, resource: Resource) -> str:
         """URN of the cluster that a Kubernetes resource goes to, of its provider where the cluster cannot be told."""
-        return self._cluster_of(resource) or (urns.provider_urn(resource.provider) if resource.provider else "")
+        return self._inventory.cluster_of(resource) or (
+            urns.provider_urn(resource.provider) if resource.provider else ""
+        )
 
     def _object(self, resource: Resource) -> Object:
         kind = _kind(resource)
