@@ -103,6 +103,7 @@ def node_labels(rung: Rung, machine: Machine, zone: str = "") -> dict[str, str]:
         "failure-domain.beta.kubernetes.io/region": region,
         ZONE: zone,
         "failure-domain.beta.kubernetes.io/zone": zone,
+        ("topology.gke.io/zone" if rung.cloud == "gcp" else "topology.ebs.csi.aws.com/zone"): zone,  # of the CSI driver
     }
     found |= {"eks": _eks, "karpenter": _karpenter, "gke": _gke}[rung.manager](rung, machine)
     return {**found, **rung.labels}
