@@ -5,10 +5,17 @@
 
 from types import ModuleType
 
-from policies import network
+from policies import encryption, identity, network, operations, secrets, storage
 from policies.declare import Policy
 
-MODULES: tuple[ModuleType, ...] = (network,)
+MODULES: tuple[ModuleType, ...] = (
+    network,
+    encryption,
+    identity,
+    storage,
+    secrets,
+    operations,
+)
 """Where policies are declared; every `Policy` in them counts."""
 
 POLICIES: tuple[Policy, ...] = tuple(

@@ -65,13 +65,13 @@ class Policy:
             yield Violation(found) if isinstance(found, str) else found
 
     def parameters(self, rules: Rules) -> dict[str, Any]:
-        """Its parameters in an environment. RulesError where one has another type than its default."""
+        """Its parameters in an environment, and the day (`today`). RulesError where one is of another type."""
         given = {name: rules.parameter(self.rule, name) for name in self.rule.parameters}
         for name, default in self.rule.parameters.items():
             if not _alike(given[name], default):
                 wanted = _TYPES.get(type(default), "text")
                 raise RulesError(f"rules:parameters.{self.name}.{name}: got {given[name]!r}; expected a {wanted}")
-        return given
+        return given | {"today": rules.today}
 
 
 _TYPES: Mapping[type, str] = {bool: "boolean", int: "number", float: "number", list: "list", dict: "map", str: "text"}

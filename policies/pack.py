@@ -46,35 +46,34 @@ def configuration() -> dict[str, str]:
 
 def rules() -> Rules:
     """What the stack asks of its rules. Names of rules that the pack does not have belong to the planner's checks."""
-    return Rules.of(configuration())
+    return Rules.of(configuration(), today=date.today())
 
 
 def initial_config() -> dict[str, dict[str, Any]]:
     """Level and parameters of every policy in this stack."""
     asked = rules()
-    # A level must always be there: without one, the protocol reads "advisory".
-    return {
-        policy.name: {
-            "enforcementLevel": LEVELS[asked.levels.get(policy.name, policy.rule.severity)],
-            **policy.parameters(asked),
-        }
-        for policy in POLICIES
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for policy in POLICIES:
+        given = policy.parameters(asked)
+        # A level must always be there: without one, the protocol reads "advisory".
+        level = LEVELS[asked.levels.get(policy.name, policy.rule.severity)]
+        found[policy.name] = {"enforcementLevel": level} | {name: given[name] for name in policy.rule.parameters}
+    return found
 
 
 def policies() -> list[ResourceValidationPolicy | StackValidationPolicy]:
     """Every policy, as Pulumi's SDK wants it."""
-    asked, today = rules(), date.today()
-    return [_as_pulumi(policy, asked, today) for policy in POLICIES]
+    asked = rules()
+    return [_as_pulumi(policy, asked) for policy in POLICIES]
 
 
-def _as_pulumi(policy: Policy, asked: Rules, today: date) -> ResourceValidationPolicy | StackValidationPolicy:
+def _as_pulumi(policy: Policy, asked: Rules) -> ResourceValidationPolicy | StackValidationPolicy:
     def parameters(args: Any) -> dict[str, Any]:
         return {**policy.parameters(asked), **plain(dict(args.get_config()))}
 
     def excused(urn: str) -> bool:
         name = urn.split("::", 3)[3] if urn.count("::") >= 3 else ""
-        return any(exempt.covers(policy.name, name, today) for exempt in asked.exceptions)
+        return any(exempt.covers(policy.name, name, asked.today) for exempt in asked.exceptions)
 
     def validate_resource(args: Any, report: Any) -> None:
         if args.resource_type in policy.types and not excused(args.urn):
@@ -108,7 +107,7 @@ def _as_pulumi(policy: Policy, asked: Rules, today: date) -> ResourceValidationP
 
 
 def plain(value: Any) -> Any:
-    """A value as a Plan holds it: out of the SDK's proxies, which raise at what is unknown; 1.0 as the 1 that it was."""
+    """A value as a Plan holds it: out of the SDK's proxies, which raise at what is unknown; 1.0 as the 1 it was."""
     if isinstance(value, _DictProxy | _ListProxy):
         value = value["__target"]
     if isinstance(value, Mapping):
@@ -121,7 +120,7 @@ def plain(value: Any) -> Any:
 
 
 def _resource(args: Any) -> Resource:
-    """A resource as Pulumi shows it: to a resource policy its inputs, to a stack policy what the provider makes of them."""
+    """A resource as Pulumi shows it: to a resource policy its inputs, to a stack policy its planned state."""
     properties = plain(args.props)
     provider = args.provider
     own_id = properties.get("id")
