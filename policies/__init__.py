@@ -5,7 +5,21 @@
 
 from types import ModuleType
 
-from policies import encryption, identity, network, operations, secrets, storage
+from policies import (
+    encryption,
+    identity,
+    kubernetes_images,
+    kubernetes_objects,
+    kubernetes_pools,
+    kubernetes_resources,
+    kubernetes_secrets,
+    kubernetes_security,
+    kubernetes_servers,
+    network,
+    operations,
+    secrets,
+    storage,
+)
 from policies.declare import Policy
 
 MODULES: tuple[ModuleType, ...] = (
@@ -15,6 +29,13 @@ MODULES: tuple[ModuleType, ...] = (
     storage,
     secrets,
     operations,
+    kubernetes_images,
+    kubernetes_security,
+    kubernetes_resources,
+    kubernetes_servers,
+    kubernetes_pools,
+    kubernetes_objects,
+    kubernetes_secrets,
 )
 """Where policies are declared; every `Policy` in them counts."""
 

@@ -93,10 +93,9 @@ class References:
 
 
 def _names(resource: Resource) -> set[str]:
-    names = {resource.id, at(resource.inputs, "metadata.name")}
+    names = [resource.id, at(resource.inputs, "metadata.name")]
     for key in _IDENTIFIERS:
-        names.add(resource.outputs.get(key))
-        names.add(resource.inputs.get(key))
+        names += [resource.outputs.get(key), resource.inputs.get(key)]
     found = {name for name in names if isinstance(name, str) and name and UNKNOWN not in name}
     # Google's self links are also accepted without their host, and by their last part.
     for name in list(found):
