@@ -15,7 +15,7 @@ from planner.inventory import Inventory
 from planner.plan import Plan
 from planner.rules import STALE, Judgement, Rules
 
-CHECKS = ("policies", "failure")
+CHECKS = ("policies", "failure", "contracts")
 """Modules of planner.checks."""
 
 

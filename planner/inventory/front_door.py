@@ -79,7 +79,7 @@ class _Reading:
             entry.urn: entry for read in (self._accelerators, self._google, self._load_balancers) for entry in read()
         }
         by_name: dict[str, list[Answer]] = {}
-        for record in self.plan.of_type(RECORD):
+        for record in self.links.of_type(RECORD):
             if (kind := record.inputs.get("type")) not in ("A", "AAAA", "CNAME", UNKNOWN):
                 continue
             answer = self._answer(record, entries)
@@ -114,7 +114,7 @@ class _Reading:
             self._entry_named(record, ("aliases", "records"), entries),
         )
         other = _text(alias.get("name")).rstrip(".")
-        records = self.plan.of_type(RECORD) if answer.entry is None and other else ()
+        records = self.links.of_type(RECORD) if answer.entry is None and other else ()
         if any(_text(record.inputs.get("name")).rstrip(".") == other for record in records):
             return replace(answer, alias_of=other)
         return answer
@@ -131,13 +131,13 @@ class _Reading:
         return None
 
     def _entry_at(self, address: Resource, entries: dict[str, Entry]) -> Entry | None:
-        rules = (rule for rule in self.plan.of_type(*FORWARDING_RULES) if rule.urn in entries)
+        rules = (rule for rule in self.links.of_type(*FORWARDING_RULES) if rule.urn in entries)
         return next((entries[rule.urn] for rule in rules if address in self._address(rule)), None)
 
     # ---- entries
 
     def _accelerators(self) -> Iterator[Entry]:
-        for accelerator in self.plan.of_type(ACCELERATOR):
+        for accelerator in self.links.of_type(ACCELERATOR):
             groups = [
                 group
                 for listener in self._pointing(ACCELERATOR_LISTENER, "acceleratorArn", accelerator)
@@ -161,14 +161,14 @@ class _Reading:
                 yield self._served(replace(base, urn=balancer.urn, region=where), services)
 
     def _load_balancers(self) -> Iterator[Entry]:
-        for balancer in self.plan.of_type(*LOAD_BALANCERS):
+        for balancer in self.links.of_type(*LOAD_BALANCERS):
             target = Target(balancer.urn, self._region(balancer), group=balancer.urn)
             yield Entry(balancer.urn, "load-balancer", (self._served(target, self._behind(balancer)),))
 
     def _google(self) -> Iterator[Entry]:
         """One entry an address: the rule for HTTPS and the one that only redirects belong together."""
         by_address: dict[str, list[Resource]] = {}
-        for rule in self.plan.of_type(*FORWARDING_RULES):
+        for rule in self.links.of_type(*FORWARDING_RULES):
             address = self._address(rule)
             by_address.setdefault(address[0].urn if address else rule.urn, []).append(rule)
         for rules in by_address.values():
@@ -234,7 +234,7 @@ class _Reading:
         """Resources of a type whose property names another."""
         return [
             one
-            for one in self.plan.of_type(type)
+            for one in self.links.of_type(type)
             if to in self.links.find(one, property, one.inputs.get(property), to.type)
         ]
 

@@ -22,6 +22,17 @@ class Links:
         self.plan = plan
 
     @cached_property
+    def _by_type(self) -> dict[str, list[Resource]]:
+        found: dict[str, list[Resource]] = {}
+        for resource in self.plan:
+            found.setdefault(resource.type, []).append(resource)
+        return found
+
+    def of_type(self, *types: str) -> list[Resource]:
+        """As `Plan.of_type`, without a walk over the plan each time."""
+        return [resource for type in types for resource in self._by_type.get(type, ())]
+
+    @cached_property
     def _named(self) -> dict[str, dict[str, Resource]]:
         """Type -> value -> resource."""
         found: dict[str, dict[str, Resource]] = {}

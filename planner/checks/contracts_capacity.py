@@ -1,0 +1,232 @@
+"""Contracts of capacity: autoscalers and what they scale, pools and their classes, flavors, device networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from components.labels import COMPUTE_CLASS
+from planner.checks.contracts_view import View, mentions
+from planner.finding import Finding, Rule
+from planner.inventory import Rung
+from planner.inventory.objects import Object, maps
+from planner.inventory.references import at, items, mapping
+from planner.plan import UNKNOWN
+from planner.rules import Rules
+
+TARGET = Rule(
+    "scale-target-exists",
+    "Every autoscaler scales something that is there, and only one scales it",
+    url="https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/",
+    remediation="Name a workload of the same namespace, with its kind.",
+)
+METRIC = Rule(
+    "scaling-metric-exists",
+    "Every metric that an autoscaler goes by is exported by an adapter in its cluster",
+    url="https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale-walkthrough/",
+    remediation="Name a metric of the adapter's rules, or add a rule for this one.",
+)
+NODE_CLASS = Rule(
+    "node-class-exists",
+    "Every Karpenter NodePool names a node class that is there",
+    url="https://karpenter.sh/docs/concepts/nodepools/#spectemplatespecnodeclassref",
+    remediation="Name an EC2NodeClass of the same cluster.",
+)
+COMPUTE = Rule(
+    "compute-class-pools-exist",
+    "Every ComputeClass tries node pools that are there and carry its label, and every pool's class is there",
+    url="https://cloud.google.com/kubernetes-engine/docs/concepts/about-custom-compute-classes",
+    remediation=f"Use the node pools' names, and label and taint them {COMPUTE_CLASS}=<class>.",
+)
+FLAVOR = Rule(
+    "flavor-matches-a-pool",
+    "Every flavor that a cluster queue names is there, and machines of a pool have its labels",
+    url="https://kueue.sigs.k8s.io/docs/concepts/resource_flavor/",
+    remediation="Name a ResourceFlavor that is there, and give it the labels of a node pool.",
+)
+DEVICE = Rule(
+    "device-network-exists",
+    "Every network of a pod's further interfaces has its parameters, and its network and subnet in the cloud",
+    url="https://cloud.google.com/kubernetes-engine/docs/how-to/setup-multinetwork-support-for-pods",
+    remediation="Name the GKENetworkParamSet, and in it the network and the subnet, as they are called.",
+)
+RULES = (TARGET, METRIC, NODE_CLASS, COMPUTE, FLAVOR, DEVICE)
+
+_ADAPTERS = ("prometheus-adapter", "keda", "datadog", "custom-metrics-stackdriver-adapter", "kube-metrics-adapter")
+
+
+def findings(view: View, _rules: Rules) -> Iterator[Finding]:
+    """What would never scale or start."""
+    yield from _scalers(view)
+    for pool in view.objects.of_kind("NodePool"):
+        yield from _node_class(view, pool)
+    yield from _compute_classes(view)
+    rungs = {cluster.urn: cluster.rungs for cluster in view.inventory.clusters}
+    for queue in view.objects.of_kind("ClusterQueue"):
+        yield from _flavors(view, queue, rungs)
+    yield from _device_networks(view)
+
+
+# ---- autoscalers
+
+
+def _scalers(view: View) -> Iterator[Finding]:
+    scaled: dict[tuple[str, ...], Object] = {}
+    for scaler in view.objects.of_kind("HorizontalPodAutoscaler", "ScaledObject"):
+        target = mapping(scaler.spec, "scaleTargetRef")
+        kind, name = target.get("kind", "Deployment"), target.get("name")
+        if isinstance(name, str) and UNKNOWN not in (kind, name, scaler.namespace):
+            found = view.objects.find(scaler, str(kind), name)
+            if found is None and not view.objects.in_doubt(scaler, str(kind)) and not view.releases(scaler):
+                there = sorted(one.name for one in view.objects.beside(scaler, str(kind)))
+                yield TARGET.finding(
+                    f"{scaler.place} scales the {kind} {name!r}; there is {', '.join(there) or 'none'}",
+                    scaler.resource,
+                )
+            other = scaled.setdefault((scaler.cluster, scaler.namespace, str(kind), name), scaler)
+            if other is not scaler:
+                yield TARGET.finding(f"{scaler.place} scales the {kind} {name!r}, as {other.place} does: they fight",
+                                     scaler.resource, subject=other.name)  # fmt: skip
+        yield from _metrics(view, scaler)
+
+
+def _metrics(view: View, scaler: Object) -> Iterator[Finding]:
+    for metric in maps(scaler.spec, "metrics"):
+        source = next((mapping(metric, key) for key in ("pods", "object", "external") if key in metric), None)
+        name = at(source, "metric.name") if source else None
+        if not isinstance(name, str) or name == UNKNOWN:
+            continue
+        adapters = [r for r in view.releases_in(scaler.cluster) if _adapter(r)]
+        if not adapters and not any(view.releases_in(scaler.cluster)):
+            continue  # what is in the cluster is not in this plan
+        exported = [text for adapter in adapters for text in _exported(adapter)]
+        if name not in exported and None not in exported:
+            yield METRIC.finding(
+                f"{scaler.place} goes by the metric {name!r}; its cluster's adapters export "
+                f"{', '.join(str(one) for one in exported) or 'none'}",
+                scaler.resource, subject=name,
+            )  # fmt: skip
+
+
+def _adapter(release: Any) -> bool:
+    chart = str(release.inputs.get("chart", ""))
+    return any(known in chart for known in _ADAPTERS)
+
+
+def _exported(adapter: Any) -> list[str | None]:
+    """Names of an adapter's metrics; None stands for any, where its values don't list them."""
+    values = adapter.inputs.get("values")
+    if "prometheus-adapter" not in str(adapter.inputs.get("chart")) or not mapping(values, "rules"):
+        return [None]
+    rules = [rule for key in ("custom", "external") for rule in maps(values, f"rules.{key}")]
+    found: list[str | None] = [None] if at(values, "rules.default") is not False else []
+    for rule in rules:
+        name, matches = at(rule, "name.as"), at(rule, "name.matches")
+        # With `matches` the name is made from that of each series.
+        plain = isinstance(name, str) and name != UNKNOWN and not matches and "$" not in name
+        found.append(name if plain else None)
+    return found
+
+
+# ---- pools and classes
+
+
+def _node_class(view: View, pool: Object) -> Iterator[Finding]:
+    reference = mapping(pool.spec, "template.spec.nodeClassRef")
+    kind, name = str(reference.get("kind", "EC2NodeClass")), reference.get("name")
+    if not isinstance(name, str) or name == UNKNOWN or view.objects.in_doubt(pool, kind):
+        return
+    if view.objects.find(pool, kind, name) is None and not any(
+        mentions(r, name) for r in view.releases_in(pool.cluster)
+    ):
+        there = sorted(one.name for one in view.objects.in_cluster(pool.cluster, kind))
+        yield NODE_CLASS.finding(
+            f"NodePool {pool.name} names the {kind} {name!r}; there is {', '.join(there) or 'none'}", pool.resource
+        )
+
+
+def _compute_classes(view: View) -> Iterator[Finding]:
+    rungs: dict[str, list[Rung]] = {}
+    for cluster in view.inventory.clusters:
+        rungs[cluster.urn] = [rung for rung in cluster.rungs if rung.manager == "gke"]
+    for one in view.objects.of_kind("ComputeClass"):
+        by_name = {rung.name: rung for rung in rungs.get(one.cluster, ())}
+        for priority in maps(one.spec, "priorities"):
+            for name in items(priority, "nodepools"):
+                rung = by_name.get(name)
+                if by_name and rung is None and name != UNKNOWN:
+                    yield COMPUTE.finding(
+                        f"ComputeClass {one.name} tries the node pool {name!r}; its cluster has "
+                        f"{', '.join(sorted(by_name))}", one.resource, subject=str(name),
+                    )  # fmt: skip
+                elif rung is not None and rung.labels.get(COMPUTE_CLASS) not in (one.name, ""):
+                    has = rung.labels.get(COMPUTE_CLASS, "none")
+                    yield COMPUTE.finding(
+                        f"node pool {name}, which ComputeClass {one.name} tries, has the label {COMPUTE_CLASS}={has}",
+                        view.plan.by_urn.get(rung.urn), subject=one.name,
+                    )  # fmt: skip
+    for urn, own in rungs.items():
+        classes = {one.name for one in view.objects.in_cluster(urn, "ComputeClass")}
+        for rung in own:
+            name = rung.labels.get(COMPUTE_CLASS)
+            if name and classes and UNKNOWN not in classes and name not in classes:
+                yield COMPUTE.finding(
+                    f"node pool {rung.name} is of the ComputeClass {name!r}; there is {', '.join(sorted(classes))}",
+                    view.plan.by_urn.get(rung.urn), subject="class",
+                )  # fmt: skip
+
+
+def _flavors(view: View, queue: Object, rungs: Mapping[str, Sequence[Rung]]) -> Iterator[Finding]:
+    for flavor in (f for group in maps(queue.spec, "resourceGroups") for f in maps(group, "flavors")):
+        name = flavor.get("name")
+        if not isinstance(name, str) or name == UNKNOWN or view.objects.in_doubt(queue, "ResourceFlavor"):
+            continue
+        found = view.objects.find(queue, "ResourceFlavor", name)
+        if found is None:
+            there = sorted(one.name for one in view.objects.in_cluster(queue.cluster, "ResourceFlavor"))
+            yield FLAVOR.finding(
+                f"ClusterQueue {queue.name} names the flavor {name!r}; there is {', '.join(there) or 'none'}",
+                queue.resource, subject=name,
+            )  # fmt: skip
+            continue
+        pools = rungs.get(queue.cluster, ())
+        # Labels that no pool has are those that nodes get by themselves, such as the zone.
+        labels = {k: v for k, v in mapping(found.spec, "nodeLabels").items() if any(k in r.labels for r in pools)}
+        if labels and not any(all(r.labels.get(k) in (v, "") for k, v in labels.items()) for r in pools):
+            yield FLAVOR.finding(
+                f"flavor {name} stands for machines with {', '.join(f'{k}={v}' for k, v in labels.items())}, of which "
+                "no node pool has any",
+                found.resource,
+            )
+
+
+# ---- further networks of GKE's machines
+
+
+def _device_networks(view: View) -> Iterator[Finding]:
+    for network in view.objects.of_kind("Network"):
+        reference = mapping(network.spec, "parametersRef")
+        name = reference.get("name")
+        if not isinstance(name, str) or reference.get("kind") != "GKENetworkParamSet" or name == UNKNOWN:
+            continue
+        if view.objects.find(network, "GKENetworkParamSet", name) is None and not view.objects.in_doubt(
+            network, "GKENetworkParamSet"
+        ):  # fmt: skip
+            there = sorted(one.name for one in view.objects.in_cluster(network.cluster, "GKENetworkParamSet"))
+            yield DEVICE.finding(
+                f"Network {network.name} names the parameters {name!r}; there is {', '.join(there) or 'none'}",
+                network.resource,
+            )
+    for parameters in view.objects.of_kind("GKENetworkParamSet"):
+        for key, type in (("vpc", "gcp:compute/network:Network"), ("vpcSubnet", "gcp:compute/subnetwork:Subnetwork")):
+            value, networks = parameters.spec.get(key), view.links.of_type(type)
+            named = view.inventory.references(parameters.resource, f"spec.{key}", type)
+            names = [network.outputs.get("name") for network in networks]
+            known = networks and isinstance(value, str) and UNKNOWN not in (value, *names)
+            if known and not named:
+                yield DEVICE.finding(
+                    f"{parameters.name} is of the {key} {value!r}, which is not in this environment",
+                    parameters.resource,
+                    subject=key,
+                    severity="warning",
+                )
