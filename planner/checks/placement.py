@@ -7,14 +7,14 @@ Pods that exist only inside Helm charts are not in a plan, so nothing is said of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from planner.checks import placement_queues as queues
 from planner.checks import placement_volumes as volumes
 from planner.checks.placement_limits import Limit, limits, shortage
 from planner.checks.placement_objects import Attempt, Surroundings
 from planner.finding import Finding, Rule
-from planner.inventory import Cluster, Inventory, Pool, Rung, Workload
+from planner.inventory import Cluster, Inventory, Rung, Workload
 from planner.inventory.objects import Object
 from planner.inventory.quantity import text
 from planner.rules import Rules
@@ -58,7 +58,7 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: 
     placed: list[Placed] = []
     for workload, cluster, near in surroundings.workloads():
         attempts = _attempts(surroundings, kueue, workload, cluster, near)
-        takers = [(pool, rung) for pool, rung, reasons in attempts if not reasons]
+        takers = [attempt for attempt in attempts if not attempt.reasons]
         if takers:
             placed.append(Placed(workload, near, takers))
         else:
@@ -67,38 +67,42 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: 
                 near.resource,
                 subject=workload.part,
             )
+    by_resource: dict[str, list[Placed]] = {}
     for one in placed:
-        yield from _gang(surroundings, one) if one.workload.gang else _replicas(surroundings, one)
-    yield from _gangs_of_parts(surroundings, placed)
+        by_resource.setdefault(one.workload.urn, []).append(one)
+        if not one.workload.gang:
+            yield from _replicas(surroundings, one)
+    for parts in by_resource.values():
+        yield from _gang(surroundings, parts)
     yield from _shared(surroundings, placed)
     everything = [
-        (workload, near)
+        (workload, surroundings.objects.by_urn[workload.urn])
         for workload in inventory.workloads
-        if (near := surroundings.objects.by_urn.get(workload.urn)) is not None
+        if workload.urn in surroundings.objects.by_urn
     ]
     yield from volumes.findings(surroundings.objects, everything)
     yield from kueue.findings(everything)
 
 
+@dataclass(frozen=True)
 class Placed:
     """A workload that fits some pool."""
 
-    def __init__(self, workload: Workload, near: Object, takers: list[tuple[Pool, Rung]]) -> None:
-        self.workload = workload
-        self.near = near
-        self.takers = takers
+    workload: Workload
+    near: Object
+    takers: list[Attempt]
 
     @property
     def rungs(self) -> list[Rung]:
         """All rungs that take it."""
-        return [rung for _, rung in self.takers]
+        return [taker.rung for taker in self.takers]
 
     @property
-    def pools(self) -> dict[str, list[Rung]]:
+    def pools(self) -> dict[str, list[Attempt]]:
         """Pool -> its rungs that take it."""
-        found: dict[str, list[Rung]] = {}
-        for pool, rung in self.takers:
-            found.setdefault(pool.name, []).append(rung)
+        found: dict[str, list[Attempt]] = {}
+        for taker in self.takers:
+            found.setdefault(taker.pool.name, []).append(taker)
         return found
 
 
@@ -108,38 +112,35 @@ def _attempts(
     """Every rung with what keeps the workload off it: the least, where a queue has several flavors to give it."""
     also = volumes.selectors(surroundings.objects, workload, near)
     tries = [surroundings.attempts(variant, cluster, also) for variant in kueue.variants(workload, near)]
-    return [min(same, key=lambda attempt: len(attempt[2])) for same in zip(*tries, strict=True)]
+    return [min(same, key=lambda attempt: len(attempt.reasons)) for same in zip(*tries, strict=True)]
 
 
 def _nearest(attempts: list[Attempt]) -> str:
     """The pool with the fewest things wrong, and the first of them."""
-    pool, _, reasons = min(attempts, key=lambda attempt: len(attempt[2]))
-    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    return f"{pool.name}: {reasons[0].text}{more}"
+    nearest = min(attempts, key=lambda attempt: len(attempt.reasons))
+    first, *more = nearest.reasons
+    return f"{nearest.pool.name}: {first.text}" + (f" (and {len(more)} more)" if more else "")
 
 
-def _gang(surroundings: Surroundings, one: Placed) -> Iterator[Finding]:
-    most = one.workload.max_replicas
-    bounds = [limits(surroundings, one.workload, one.near, rungs) for rungs in one.pools.values()]
-    if all(bound is not None and bound.pods < most for bound in bounds):
-        bound = max((b for b in bounds if b is not None), key=lambda b: b.pods)
+def _gang(surroundings: Surroundings, parts: list[Placed]) -> Iterator[Finding]:
+    """A job, each of whose parts needs room in one pool for all of its pods, and all together in the pools they fit."""
+    gangs = [one for one in parts if one.workload.gang]
+    fits = True
+    for one in gangs:
+        most = one.workload.max_replicas
+        bounds = [limits(surroundings, one.workload, one.near, takers) for takers in one.pools.values()]
+        known = [bound for bound in bounds if bound is not None]
+        if len(known) < len(bounds) or any(bound.pods >= most for bound in known):
+            continue
+        fits = False
         yield GANG_FITS.finding(
-            f"{_named(one.workload)}: its {most} pods are of use only together, and {_room(bound)}",
+            f"{_named(one.workload)}: its {most} pods are of use only together, and"
+            f" {_room(max(known, key=lambda bound: bound.pods))}",
             one.near.resource,
             subject=one.workload.part,
         )
-
-
-def _gangs_of_parts(surroundings: Surroundings, placed: list[Placed]) -> Iterator[Finding]:
-    """A job of several pod templates needs room for all of them."""
-    by_urn: dict[str, list[Placed]] = {}
-    for one in placed:
-        if one.workload.kind not in _FINITE:
-            by_urn.setdefault(one.workload.urn, []).append(one)
-    for parts in by_urn.values():
-        if len(parts) < 2 or not any(one.workload.gang for one in parts):
-            continue
-        rungs = {rung.urn: rung for one in parts for rung in one.rungs}
+    rungs = {rung.urn: rung for one in parts for rung in one.rungs}
+    if gangs and fits and len(parts) > 1:
         short = shortage(surroundings, [one.workload for one in parts], rungs.values())
         if short is not None:
             yield GANG_FITS.finding(
@@ -152,13 +153,13 @@ def _gangs_of_parts(surroundings: Surroundings, placed: list[Placed]) -> Iterato
 
 def _replicas(surroundings: Surroundings, one: Placed) -> Iterator[Finding]:
     workload = one.workload
-    bound = limits(surroundings, workload, one.near, one.rungs)
+    bound = limits(surroundings, workload, one.near, one.takers)
     if bound is None or bound.pods >= max(workload.max_replicas, workload.min_replicas):
         return
     never = bound.pods < workload.min_replicas
-    count = f"at least {workload.min_replicas}" if never else f"up to {workload.max_replicas}"
+    count = f"never fewer than {workload.min_replicas}" if never else f"up to {workload.max_replicas}"
     yield REPLICAS_FIT.finding(
-        f"{_named(workload)}: {count} replicas are wanted, and {_room(bound)}",
+        f"{_named(workload)}: it wants {count} replicas, and {_room(bound)}",
         one.near.resource,
         subject=workload.part,
         severity="error" if never else "",

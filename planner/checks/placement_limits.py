@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from planner.checks.placement_objects import Surroundings
+from planner.checks.placement_objects import Attempt, Surroundings
 from planner.checks.placement_volumes import exclusive
 from planner.inventory import Rung, Workload
 from planner.inventory.capacity import allocatable, apart, concerns, pods_per_machine, requests
@@ -28,16 +28,11 @@ class Limit:
     why: str
 
 
-def limits(surroundings: Surroundings, workload: Workload, near: Object, rungs: Iterable[Rung]) -> Limit | None:
+def limits(surroundings: Surroundings, workload: Workload, near: Object, takers: Sequence[Attempt]) -> Limit | None:
     """The tightest limit on the pods of a workload that these rungs, which take it, hold at once at their largest; None
     where nothing limits them or nobody knows."""
-    rungs = list(rungs)
-    each = {
-        rung.urn: pods_per_machine(
-            workload, rung, taken=surroundings.taken(rung), mig_strategy=surroundings.mig_strategy(rung.cluster)
-        )
-        for rung in rungs
-    }
+    rungs = [taker.rung for taker in takers]
+    each = {taker.rung.urn: _each(surroundings, taker) for taker in takers}
     found = [_machines(rungs, each), *_domains(workload, rungs, each), *_spread(workload, rungs)]
     claim, mode = exclusive(surroundings.objects, workload, near)
     if mode == "ReadWriteOncePod":
@@ -48,6 +43,11 @@ def limits(surroundings: Surroundings, workload: Workload, near: Object, rungs: 
     return min((one for one in found if one is not None), key=lambda one: one.pods, default=None)
 
 
+def _each(surroundings: Surroundings, taker: Attempt) -> int | None:
+    rung, strategy = taker.rung, surroundings.mig_strategy(taker.rung.cluster)
+    return pods_per_machine(taker.workload, rung, taken=surroundings.taken(rung), mig_strategy=strategy)
+
+
 def _machines(rungs: list[Rung], each: Mapping[str, int | None]) -> Limit | None:
     total = most = 0
     for rung in rungs:
@@ -56,7 +56,7 @@ def _machines(rungs: list[Rung], each: Mapping[str, int | None]) -> Limit | None
             return None
         total += rung.max * count
         most += rung.max
-    return Limit(total, f"{_named(rungs)} has {most} machines at most")
+    return Limit(total, f"{most} machines at most in {_named(rungs)}")
 
 
 def _named(rungs: list[Rung]) -> str:
@@ -68,13 +68,13 @@ def _domains(workload: Workload, rungs: list[Rung], each: Mapping[str, int | Non
     zones = {zone for rung in rungs for zone in rung.zones}
     zones_known = bool(zones) and all(rung.zones for rung in rungs)
     if ZONE in apart(workload) and zones_known:
-        yield Limit(len(zones), f"no two of them may be in one zone, and {_named(rungs)} is in {len(zones)}")
+        yield Limit(len(zones), f"no two of them may be in one zone, of {len(zones)} in {_named(rungs)}")
     for key in together(workload):
         if key == HOSTNAME:
             counts = list(each.values())
             if None not in counts:
                 most = max((count or 0 for count in counts), default=0)
-                yield Limit(most, f"all of them have to be on one machine")
+                yield Limit(most, "all of them have to be on one machine")
         elif zones_known:
             # A block or a rack is in a zone, so no domain is larger than that.
             held = [_machines([rung for rung in rungs if zone in rung.zones], each) for zone in sorted(zones)]
@@ -107,7 +107,7 @@ def _spread(workload: Workload, rungs: list[Rung]) -> Iterable[Limit]:
         domains = _count(str(key), rungs)
         if isinstance(skew, int | float) and isinstance(least, int | float) and domains and domains < least:
             held = int(skew) * domains
-            yield Limit(held, f"it spreads over at least {least:g} {key}, and {_named(rungs)} has {domains}")
+            yield Limit(held, f"it spreads over at least {least:g} of {key}, of {domains} in {_named(rungs)}")
 
 
 def _count(key: str, rungs: list[Rung]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -19,8 +19,17 @@ from planner.plan import UNKNOWN
 
 FARGATE = "aws:eks/fargateProfile:FargateProfile"
 
-Attempt = tuple[Pool, Rung, list[Reason]]
-"""A rung of a pool, and why it takes no pod of a workload."""
+
+@dataclass(frozen=True)
+class Attempt:
+    """To place a workload's pods on a rung of a pool."""
+
+    pool: Pool
+    rung: Rung
+    workload: Workload
+    """As its pods will be: Kueue changes them when it admits them."""
+    reasons: tuple[Reason, ...]
+    """What keeps them off; nothing where the rung takes them."""
 
 
 class Surroundings:
@@ -51,7 +60,7 @@ class Surroundings:
             for rung in pool.rungs:
                 taken, strategy = self.taken(rung), self.mig_strategy(cluster.urn)
                 reasons = fits(workload, rung, also=also, taken=taken, mig_strategy=strategy)
-                found.append((pool, rung, [*self._outside_class(workload, rung), *reasons]))
+                found.append(Attempt(pool, rung, workload, (*self._outside_class(workload, rung), *reasons)))
         return found
 
     def _outside_class(self, workload: Workload, rung: Rung) -> list[Reason]:

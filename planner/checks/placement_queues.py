@@ -154,7 +154,7 @@ class Kueue:
             if not wanted or any(all(h is None or h >= wanted[n] for n, h in has.items()) for _, has in had if has):
                 continue
             name, amount = next(iter(wanted.items()))
-            most = [f"{text(name, has[name])} of {flavor}" for flavor, has in had if has and has.get(name) is not None]
+            most = [f"{text(name, most)} of {flavor}" for flavor, has in had if (most := has.get(name)) is not None]
             yield QUEUE_QUOTA_FITS.finding(
                 f"{_named(part)} needs {text(name, amount)} at once, and ClusterQueue {queue.name} has"
                 f" {', '.join(most) or 'no flavor for such pods'}, borrowed quota included",
@@ -211,8 +211,8 @@ class Kueue:
         if not root:
             return own.nominal
         total = own.nominal
-        for other in self._objects.of_kind("ClusterQueue", "Cohort"):
-            if other.cluster != queue.cluster or other is queue or self._root(other) != root:
+        for other in self._lenders.get(queue.cluster, ()):
+            if other is queue or self._root(other) != root:
                 continue
             lent = _quotas(other.spec).get((flavor, resource))
             if lent is not None:
@@ -220,6 +220,14 @@ class Kueue:
                     return None
                 total += lent.nominal if lent.lending is None else min(lent.nominal, lent.lending)
         return total if own.borrowing is None else min(total, own.nominal + own.borrowing)
+
+    @cached_property
+    def _lenders(self) -> Mapping[str, list[Object]]:
+        """Cluster -> what has quota in it."""
+        found: dict[str, list[Object]] = {}
+        for one in self._objects.of_kind("ClusterQueue", "Cohort"):
+            found.setdefault(one.cluster, []).append(one)
+        return found
 
     def _root(self, one: Object) -> str:
         """The cohort at the top of the tree that a ClusterQueue, or a Cohort, belongs to; empty without one."""
@@ -298,9 +306,9 @@ class Kueue:
     def _given(self, flavor: Object) -> dict[str, Fraction]:
         """Resource -> nominal quota of a flavor, over all queues and cohorts."""
         found: dict[str, Fraction] = {}
-        for queue in self._objects.of_kind("ClusterQueue", "Cohort"):
+        for queue in self._lenders.get(flavor.cluster, ()):
             for (name, resource), quota in _quotas(queue.spec).items():
-                if queue.cluster == flavor.cluster and name == flavor.name and quota.nominal is not None:
+                if name == flavor.name and quota.nominal is not None:
                     found[resource] = found.get(resource, Fraction(0)) + quota.nominal
         return found
 

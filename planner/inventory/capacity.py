@@ -104,7 +104,7 @@ def _ephemeral_storage(rung: Rung, machine: Machine) -> Fraction | None:
     if rung.cloud == "aws":
         return max(Fraction(0), size * GIB * Fraction("0.9") - GIB)
     if local:
-        kept = {1: 50, 2: 75}.get(local // 375, 100)
+        kept = Fraction({1: 50, 2: 75}.get(local // 375, 100))
     else:
         kept = min(size * Fraction("0.5"), size * Fraction("0.35") + 6, Fraction(100))
     # A file system is 6 % smaller than its disk (the sample node).

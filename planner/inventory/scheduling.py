@@ -62,7 +62,7 @@ class Node:
 
     machine: Machine
     labels: Labels
-    cloud: str
+    rung: Rung
 
     def label(self, key: str) -> str | None:
         """Its value, None where the node doesn't have it, empty where it has one that nobody knows."""
@@ -71,7 +71,13 @@ class Node:
         domain = key.partition("/")[0]
         if domain == "nvidia.com":  # from GPU feature discovery
             return "" if isinstance(self.machine, str) or _vendor(self.machine) == "nvidia" else None
-        return "" if domain in _SELF_MADE.get(self.cloud, ()) and not _SOME_HAVE.fullmatch(key) else None
+        return "" if domain in _SELF_MADE.get(self.rung.cloud, ()) and not _SOME_HAVE.fullmatch(key) else None
+
+    def has(self, key: str) -> str:
+        """What to say of its label, and of the other nodes of its rung."""
+        value = self.label(key)
+        several = {ZONE: self.rung.zones, INSTANCE_TYPE: self.rung.machine_types}.get(key) or (value,)
+        return "it has none" if value is None else f"it has {', '.join(str(one or 'some') for one in several)}"
 
 
 def machines(rung: Rung) -> tuple[Machine, ...]:
@@ -82,7 +88,7 @@ def machines(rung: Rung) -> tuple[Machine, ...]:
 def nodes(rung: Rung) -> Iterator[Node]:
     """One node for each machine type and zone that the rung may bring."""
     for machine, zone in product(machines(rung), rung.zones or ("",)):
-        yield Node(machine, node_labels(rung, machine, zone), rung.cloud)
+        yield Node(machine, node_labels(rung, machine, zone), rung)
 
 
 def node_labels(rung: Rung, machine: Machine, zone: str = "") -> dict[str, str]:
@@ -185,7 +191,7 @@ def _architecture(cloud: str, name: str) -> str:
 def selected(node: Node, spec: Mapping[str, Any], also: Sequence[Mapping[str, Any]] = ()) -> list[Reason]:
     """What of a pod's node selector and required node affinity, and of further node selectors, a node doesn't meet."""
     reasons = [
-        Reason("label", _wanted(key, "In", [value], node.label(key)))
+        Reason("label", _wanted(key, "In", [value], node.has(key)))
         for key, value in mapping(spec.get("nodeSelector")).items()
         if not _holds("In", [value], node.label(key))
     ]
@@ -199,14 +205,11 @@ def _unmet(node: Node, selector: Mapping[str, Any]) -> list[Reason]:
     """Nothing where one of the terms is met, else what the nearest term lacks."""
     nearest: list[Reason] | None = None
     for term in maps(selector, "nodeSelectorTerms"):
-        expressions = maps(term, "matchExpressions")
-        unmet = [
-            Reason(
-                "label", _wanted(str(one.get("key")), operator, items(one, "values"), node.label(str(one.get("key"))))
-            )
-            for one in expressions
-            if not _holds(operator := str(one.get("operator")), items(one, "values"), node.label(str(one.get("key"))))
-        ]
+        unmet = []
+        for one in maps(term, "matchExpressions"):
+            key, operator, values = str(one.get("key")), str(one.get("operator")), items(one, "values")
+            if not _holds(operator, values, node.label(key)):
+                unmet.append(Reason("label", _wanted(key, operator, values, node.has(key))))
         if nearest is None or len(unmet) < len(nearest):
             nearest = unmet
     return nearest or []
@@ -233,20 +236,19 @@ def _holds(operator: str, values: Sequence[Any], there: str | None) -> bool:
     return True
 
 
-def _wanted(key: str, operator: str, values: Sequence[Any], there: str | None) -> str:
+def _wanted(key: str, operator: str, values: Sequence[Any], has: str) -> str:
     listed = ", ".join(map(str, values))
-    has = "has none" if there is None else f"has {there or 'one'}"
     match operator:
         case "In":
             among = listed if len(values) == 1 else f"({listed})"
-            return f"the pod needs label {key}={among}, it {has}"
+            return f"the pod needs label {key}={among}, {has}"
         case "NotIn":
-            return f"the pod refuses label {key}={listed}, which it has"
-        case "Exists":
-            return f"the pod needs label {key}, it {has}"
+            return f"the pod refuses label {key}={listed}, {has}"
         case "DoesNotExist":
-            return f"the pod refuses label {key}, it {has}"
-    return f"the pod needs label {key} {'above' if operator == 'Gt' else 'below'} {listed}, it {has}"
+            return f"the pod refuses label {key}, {has}"
+        case "Gt" | "Lt":
+            return f"the pod needs label {key} {'above' if operator == 'Gt' else 'below'} {listed}, {has}"
+    return f"the pod needs label {key}, {has}"
 
 
 # ---- taints
