@@ -63,12 +63,14 @@ def vpc_endpoint(reader: Reader, resource: Resource) -> Found:
     service = text(resource.inputs.get("serviceName")).rsplit(".", 1)[-1]
     zones = len(subnets) if isinstance(subnets, list | tuple) and subnets else None
     hours = HOURS * zones if zones else None
-    yield from reader.line(resource, "vpc-endpoint", hours, f"endpoint {service}".strip(), kind="network")
+    yield from reader.line(
+        resource, "vpc-endpoint", hours, f"interface endpoints: {service}".rstrip(": "), kind="network"
+    )
     yield from reader.line(
         resource,
         "vpc-endpoint-data",
         reader.assumptions.endpointGib,
-        "through endpoints",
+        "through interface endpoints",
         kind="traffic",
         assumption="endpointGib",
     )
@@ -125,7 +127,7 @@ def endpoint_group(reader: Reader, resource: Resource) -> Found:
     by: dict[str, Any] = {"kind": "traffic", "assumption": "requestsPerSecond", "region": region}
     dominant = "request" if assumed.requestKib >= assumed.responseKib else "response"
     yield from reader.line(
-        resource, "global-accelerator-data", assumed.request_gib(dominant), f"{dominant}s through the accelerator", **by
+        resource, "global-accelerator-data", assumed.request_gib(dominant), "through the accelerator", **by
     )
     public = [
         urn for urn in resource.property_dependencies.get("endpointConfigurations", ())
@@ -139,7 +141,8 @@ def endpoint_group(reader: Reader, resource: Resource) -> Found:
 
 def forwarding_rule(reader: Reader, resource: Resource) -> Found:
     """A rule of a Google load balancer."""
-    yield from reader.line(resource, "forwarding-rule", HOURS, "forwarding rule", kind="network")
+    place = "gcp:global" if "/global" in resource.type else ""
+    yield from reader.line(resource, "forwarding-rule", HOURS, "forwarding rule", kind="network", region=place)
 
 
 _PLACE = re.compile(r"/(?:zones|regions)/([a-z]+-[a-z]+\d+)")
@@ -154,21 +157,23 @@ def backend_service(reader: Reader, resource: Resource) -> Found:
     places = {found.group(1) for group in groups if (found := _PLACE.search(group))}
     regions = max(1, len(places))
     assumed = reader.assumptions
-    by: dict[str, Any] = {"kind": "traffic", "assumption": "requestsPerSecond"}
+    by: dict[str, Any] = {"kind": "traffic", "assumption": "requestsPerSecond", "region": "gcp:global"}
     both, out = assumed.request_gib("both").times(regions), assumed.request_gib("response").times(regions)
     yield from reader.line(resource, "load-balancer-data", both, "through the load balancer", **by)
     yield from reader.line(resource, "internet-out", out, "answers to the internet", **by)
     if resource.inputs.get("securityPolicy"):
         requests = assumed.requests.times(regions / 1e6)
-        yield from reader.line(resource, "armor-requests", requests, "requests that Cloud Armor checks", **by)
+        yield from reader.line(resource, "armor-requests", requests, "Cloud Armor requests", **by)
 
 
 def armor(reader: Reader, resource: Resource) -> Found:
     """A Cloud Armor policy and its rules; the default rule is free."""
-    yield from reader.line(resource, "armor-policy", 1.0, "Cloud Armor policy", kind="network")
+    yield from reader.line(resource, "armor-policy", 1.0, "Cloud Armor policy", kind="network", region="gcp:global")
     rules = sum(1 for rule in items(resource.inputs, "rules") if at(rule, "priority") != 2147483647)
     if rules:
-        yield from reader.line(resource, "armor-rule", float(rules), f"{rules} rules", kind="network")
+        yield from reader.line(
+            resource, "armor-rule", float(rules), "Cloud Armor rules", kind="network", region="gcp:global"
+        )
 
 
 def web_acl(reader: Reader, resource: Resource) -> Found:
@@ -176,13 +181,13 @@ def web_acl(reader: Reader, resource: Resource) -> Found:
     yield from reader.line(resource, "waf-acl", 1.0, "WAF", kind="network")
     rules = len(items(resource.inputs, "rules"))
     if rules:
-        yield from reader.line(resource, "waf-rule", float(rules), f"{rules} WAF rules", kind="network")
+        yield from reader.line(resource, "waf-rule", float(rules), "WAF rules", kind="network")
     requests = reader.assumptions.requests.times(1e-6)
     yield from reader.line(
         resource,
         "waf-requests",
         requests,
-        "requests that the WAF checks",
+        "WAF requests",
         kind="traffic",
         assumption="requestsPerSecond",
     )
@@ -190,7 +195,7 @@ def web_acl(reader: Reader, resource: Resource) -> Found:
 
 def zone(reader: Reader, resource: Resource) -> Found:
     """A hosted zone of Route 53."""
-    yield from reader.line(resource, "route53-zone", 1.0, "hosted zone", kind="network")
+    yield from reader.line(resource, "route53-zone", 1.0, "hosted zone", kind="network", region="aws:global")
 
 
 def record(reader: Reader, resource: Resource) -> Found:
@@ -211,30 +216,26 @@ def record(reader: Reader, resource: Resource) -> Found:
         reader.assumptions.dnsQueriesMillions,
         "DNS queries",
         kind="traffic",
+        region="aws:global",
         assumption="dnsQueriesMillions",
     )
 
 
 def health_check(reader: Reader, resource: Resource) -> Found:
     """A health check and its options: HTTPS, a string to match, every 10 seconds, latency."""
-    yield from reader.line(resource, "route53-health-check", 1.0, "health check", kind="network")
+    yield from reader.line(resource, "route53-health-check", 1.0, "health check", kind="network", region="aws:global")
     kind = text(resource.inputs.get("type"))
     options = kind.startswith("HTTPS") + kind.endswith("STR_MATCH")
     options += number(resource.inputs.get("requestInterval"), 30.0) == 10
     options += resource.inputs.get("measureLatency") is True
     if options:
-        yield from reader.line(
-            resource,
-            "route53-health-check-option",
-            float(options),
-            f"{options} options of a health check",
-            kind="network",
-        )
+        by: dict[str, Any] = {"kind": "network", "region": "aws:global"}
+        yield from reader.line(resource, "route53-health-check-option", float(options), "health check options", **by)
 
 
 def dns_zone(reader: Reader, resource: Resource) -> Found:
     """A zone of Cloud DNS."""
-    yield from reader.line(resource, "dns-zone", 1.0, "DNS zone", kind="network")
+    yield from reader.line(resource, "dns-zone", 1.0, "DNS zone", kind="network", region="gcp:global")
 
 
 def service(reader: Reader, resource: Resource) -> Found:

@@ -47,7 +47,9 @@ def _control_plane(reader: Reader, resource: Resource, service: str, *, extended
     region = reader.inventory.regions.get(resource.urn, "global")
     cloud, _, place = region.partition(":")
     worst = reader.book.price(cloud, f"{service}-extended-support", place) if extended else None
-    yield from reader.line(resource, service, HOURS, "control plane", kind="service", largest_price=worst)
+    yield from reader.line(
+        resource, service, HOURS, f"{service[:3].upper()} control plane", kind="service", largest_price=worst
+    )
     between = reader.assumptions.crossZoneGib
     yield from reader.line(
         resource, "between-zones", between, "between zones", kind="traffic", assumption="crossZoneGib"
