@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from components.billing import BudgetAlarm, BudgetAlarmArgs
     from components.cluster import GpuCluster, GpuClusterArgs
     from components.inference import TritonInference, TritonInferenceArgs
     from components.network import RegionalNetwork, RegionalNetworkArgs
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from components.storage import TieredStorage, TieredStorageArgs
 
 _ROOMS = {
+    "BudgetAlarm": "billing",
+    "BudgetAlarmArgs": "billing",
     "GlobalLoadBalancer": "routing",
     "GlobalLoadBalancerArgs": "routing",
     "GpuCluster": "cluster",
@@ -32,6 +35,8 @@ _ROOMS = {
 }
 
 __all__ = [
+    "BudgetAlarm",
+    "BudgetAlarmArgs",
     "GlobalLoadBalancer",
     "GlobalLoadBalancerArgs",
     "GpuCluster",

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.tags import gcp_labels
 from planner import urn as urns
+from planner.checks.versions_table import KUBERNETES
 from planner.inventory import Inventory
 from planner.plan import UNKNOWN, Resource
 from planner.regions import GLOBAL
@@ -178,24 +179,6 @@ def logs_end(logs: Resource, parameters: Parameters) -> Iterator[str]:
             yield f"keeps its logs for {days:g} days; expected {expected}"
 
 
-SUPPORT_ENDS: Mapping[str, Mapping[str, date]] = {
-    kinds.EKS_CLUSTER: {
-        "1.30": date(2025, 7, 23), "1.31": date(2025, 11, 26), "1.32": date(2026, 3, 23), "1.33": date(2026, 7, 29),
-        "1.34": date(2026, 12, 2), "1.35": date(2027, 3, 27),
-    },
-    kinds.GKE_CLUSTER: {
-        "1.30": date(2025, 9, 30), "1.31": date(2026, 1, 16), "1.32": date(2026, 4, 11), "1.33": date(2026, 8, 3),
-        "1.34": date(2026, 10, 1), "1.35": date(2027, 4, 11),
-    },
-}  # fmt: skip
-"""Last day of standard support by minor version.
-
-EKS: https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html, as quoted in
-aws-samples/sample-apex-skills (verified there 2026-04-24). GKE:
-https://cloud.google.com/kubernetes-engine/docs/release-schedule, as collected by
-https://endoflife.date/google-kubernetes-engine (2026-04-10). Both read in November 2026."""
-
-
 @resource_policy(
     "kubernetes-version-is-supported",
     "A cluster's Kubernetes version has standard support for some time to come",
@@ -203,6 +186,7 @@ https://endoflife.date/google-kubernetes-engine (2026-04-10). Both read in Novem
     risk="medium",
     why="https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html",
     fix="Raise ai-cloud:kubernetesVersion, one minor version at a time.",
+    level="warning",
     parameters={"days_left": 60},
 )
 def kubernetes_version_is_supported(cluster: Resource, parameters: Parameters) -> Iterator[str]:
@@ -212,15 +196,12 @@ def kubernetes_version_is_supported(cluster: Resource, parameters: Parameters) -
         yield "doesn't say which version it runs; expected one"
     if found is None:
         return
-    ends = SUPPORT_ENDS[cluster.type]
-    end = ends.get(found.group())
-    if end is None:
-        known = sorted(ends, key=lambda version: int(version.split(".")[1]))
-        if int(found.group().split(".")[1]) < int(known[0].split(".")[1]):
-            yield f"runs {found.group()}, which is no longer supported; {known[-1]} is"
+    support = KUBERNETES.get((cluster.package, found.group()))
+    if support is None or parameters["today"] == date.min:
         return
+    end = support.standard_until
     left = (end - parameters["today"]).days
-    if parameters["today"] != date.min and left < parameters["days_left"]:
+    if left < parameters["days_left"]:
         when = f"ended on {end}" if left < 0 else f"ends on {end}"
         yield f"runs {found.group()}, whose standard support {when}"
 

@@ -32,6 +32,10 @@ def place(value: str) -> str:
     return value
 
 
+def billing_account(value: str) -> str:
+    return _matches(r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}", value, "a billing account, such as 01AB23-45CD67-89EF01")
+
+
 def region_cidr(value: str) -> str:
     network = _network(value)
     if network is None or not any(network.subnet_of(private) for private in _PRIVATE):

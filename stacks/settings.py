@@ -7,7 +7,7 @@ in them is reported at once, each in a line that names the key's path, the value
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
 import pulumi
@@ -243,6 +243,24 @@ class Model(_Model):
     """regions that serve it; absent: all that serve"""
 
 
+class Budget(_Model):
+    """What a month may cost, in US dollars, before the owner is told; for each cloud that is used."""
+
+    aws: Annotated[float, Field(gt=0)] | None = None
+    """of the AWS account; absent: no alarm"""
+    gcp: Annotated[float, Field(gt=0)] | None = None
+    """of the GCP project; absent: no alarm"""
+    billing_account: Annotated[str, AfterValidator(accepted.billing_account)] | None = None
+    """billing account that pays for the GCP project, such as 01AB23-45CD67-89EF01"""
+
+    def of_clouds(self) -> Iterator[tuple[str, float, dict[str, str]]]:
+        """Cloud, amount and where it is billed, of the clouds that have a budget."""
+        if self.aws is not None:
+            yield "aws", self.aws, {}
+        if self.gcp is not None:
+            yield "gcp", self.gcp, {"billing_account": self.billing_account or ""}
+
+
 class Settings(_Model):
     """One environment."""
 
@@ -252,6 +270,8 @@ class Settings(_Model):
     """tags of every resource"""
     protect: bool = False
     """refuse to delete what holds data"""
+    budget: Budget = Budget()
+    """monthly budgets and their alarms"""
     kubernetes_version: Annotated[str, AfterValidator(accepted.kubernetes_version)]
     """Kubernetes minor version in quotes, such as "1.33\""""
     administrators: tuple[Annotated[str, AfterValidator(accepted.principal)], ...] = ()

@@ -12,7 +12,7 @@ from components.machine_types import AWS_RUNGS, GCP_RUNGS
 from stacks.problems import Problem, did_you_mean
 
 if TYPE_CHECKING:
-    from stacks.settings import FrontDoor, Model, NodePool, Region, Rung, Storage
+    from stacks.settings import Budget, FrontDoor, Model, NodePool, Region, Rung, Storage
 
 RESERVED = ("reservation", "capacity-block")
 """Rungs that name what was reserved."""
@@ -35,6 +35,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     yield from environment.one_server()
     yield from environment.storage(parts.get("storage"))
     yield from environment.front_door(parts.get("frontDoor"))
+    yield from environment.budget(parts.get("budget"))
 
 
 class Environment:
@@ -160,6 +161,16 @@ class Environment:
                 yield Problem(entry, target, "another region: a copy in the same one falls with the first")
             elif target.split(":")[0] != source.split(":")[0]:
                 yield Problem(entry, target, f"another region of the same cloud, {source.split(':')[0]}")
+
+    def budget(self, budget: Budget | None) -> Iterator[Problem]:
+        if budget is None:
+            return
+        used = {name.split(":")[0] for name in self.named}
+        for cloud in ("aws", "gcp"):
+            if getattr(budget, cloud) is not None and self.complete and cloud not in used:
+                yield Problem(f"ai-cloud:budget.{cloud}", getattr(budget, cloud), f"none: no region is in {cloud}")
+        if budget.gcp is not None and budget.billing_account is None:
+            yield Problem("ai-cloud:budget.billingAccount", None, "the billing account that pays for the GCP project")
 
     def front_door(self, front_door: FrontDoor | None) -> Iterator[Problem]:
         if front_door is None:

@@ -22,6 +22,13 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
     load_balancer = f"arn:aws:elasticloadbalancing:{region}:123456789012:loadbalancer/app/net/1"
     groups = [f"https://www.googleapis.com/compute/v1/projects/sim-project/zones/{zone}/neg" for zone in zones]
     return {
+        "BudgetAlarm": {
+            "cloud": cloud,
+            "usd_per_month": 5000,
+            "email": "ml-platform@example.com",
+            "tags": TAGS,
+            **({} if on_aws else {"billing_account": "01AB23-45CD67-89EF01"}),
+        },
         "RegionalNetwork": {**place, "cidr": "10.16.0.0/16", "cluster_name": "main", "flow_log_retention_days": 14},
         "GpuCluster": {
             **place,

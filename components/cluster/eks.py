@@ -34,7 +34,7 @@ class EksOptions:
 class EksControlPlane(pulumi.ComponentResource):
     """An EKS control plane that only the private network reaches.
 
-    - a KMS key, rotated yearly, for the cluster's secrets, its logs and its nodes' disks
+    - a KMS key, rotated yearly, for the cluster's secrets, its logs, its nodes' disks and its events
     - a log group with retention and that key, made before EKS would make one without either
     - the cluster: API-mode access entries, all control-plane logs, envelope encryption, no public endpoint unless CIDRs
       are given
@@ -66,7 +66,7 @@ class EksControlPlane(pulumi.ComponentResource):
 
         self.key = aws.kms.Key(
             f"{name}-key",
-            description=f"Secrets, logs and node disks of the cluster {args.cluster_name}",
+            description=f"Secrets, logs, node disks and events of the cluster {args.cluster_name}",
             enable_key_rotation=True,
             deletion_window_in_days=KEY_DELETION_DAYS,
             policy=json.dumps(key_policy(partition, account, region, args.cluster_name)),
@@ -169,7 +169,8 @@ def service_trust(service: str) -> dict[str, Any]:
 
 
 def key_policy(partition: str, account: str, region: str, cluster_name: str) -> dict[str, Any]:
-    """The account's IAM decides; beside it CloudWatch may encrypt this cluster's logs, and EC2 its volumes.
+    """The account's IAM decides; beside it CloudWatch may encrypt this cluster's logs, EventBridge what it puts into a
+    queue (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-troubleshooting.html), and EC2 its volumes.
 
     The EC2 statement is the one of AWS's own `aws/ebs` key. It also covers Auto Scaling's service-linked role, which
     could not be named here: a key policy with a role that doesn't exist yet is refused.
@@ -197,6 +198,13 @@ def key_policy(partition: str, account: str, region: str, cluster_name: str) -> 
                         )
                     }
                 },
+            },
+            {
+                "Sid": "EventsIntoQueues",
+                "Effect": "Allow",
+                "Principal": {"Service": "events.amazonaws.com"},
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                "Resource": "*",
             },
             {
                 "Sid": "VolumesThroughEc2",

@@ -40,7 +40,7 @@ class KarpenterOptions:
 class Karpenter(pulumi.ComponentResource):
     """Starts machines when pods wait, from the first rung of their pool's ladder that has any.
 
-    - the interruption queue (encrypted by SQS) with one EventBridge rule each for spot interruptions, rebalance
+    - the interruption queue (under the cluster's key) with one EventBridge rule each for spot interruptions, rebalance
       recommendations, state changes and AWS Health events, so that a node drains before it is taken
     - the controller's identity: it may start and stop only machines that carry this cluster's tags, and pass only the
       node role
@@ -119,7 +119,7 @@ class Karpenter(pulumi.ComponentResource):
             f"{self._name}-interruptions",
             name=f"{self._args.cluster_name}-interruptions",
             message_retention_seconds=300,  # a notice of two minutes is of no use later
-            sqs_managed_sse_enabled=True,
+            kms_master_key_id=self._control_plane.key.arn,
             region=region,
             tags=tags,
             opts=child,
@@ -147,7 +147,7 @@ class Karpenter(pulumi.ComponentResource):
         invoke = pulumi.InvokeOptions(parent=self)
         partition = aws.get_partition(opts=invoke).partition
         account = aws.get_caller_identity(opts=invoke).account_id
-        return pulumi.Output.all(self._args.node_role.arn, queue.arn).apply(
+        return pulumi.Output.all(self._args.node_role.arn, queue.arn, self._control_plane.key.arn).apply(
             lambda arns: json.dumps(
                 controller_policy(
                     partition,
@@ -156,6 +156,7 @@ class Karpenter(pulumi.ComponentResource):
                     self._args.cluster_name,
                     node_role_arn=arns[0],
                     queue_arn=arns[1],
+                    key_arn=arns[2],
                 )
             )
         )

@@ -40,7 +40,7 @@ def queue_policy(queue_arn: str) -> dict[str, Any]:
 
 
 def controller_policy(
-    partition: str, account: str, region: str, cluster: str, *, node_role_arn: str, queue_arn: str
+    partition: str, account: str, region: str, cluster: str, *, node_role_arn: str, queue_arn: str, key_arn: str
 ) -> dict[str, Any]:
     """The policy of the controller's role."""
     ec2 = f"arn:{partition}:ec2:{region}"
@@ -112,6 +112,7 @@ def controller_policy(
         _allow("ssm:GetParameter", f"arn:{partition}:ssm:{region}::parameter/aws/service/*"),
         _allow(["pricing:GetProducts", "iam:ListInstanceProfiles"], "*"),
         _allow(["sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"], queue_arn),
+        _allow("kms:Decrypt", key_arn, equals={"kms:ViaService": f"sqs.{region}.amazonaws.com"}),
         _allow("eks:DescribeCluster", f"arn:{partition}:eks:{region}:{account}:cluster/{cluster}"),
         _allow(
             "arc-zonal-shift:GetManagedResource",

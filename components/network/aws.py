@@ -133,7 +133,7 @@ class _Vpc:
                 },
             ),
             tags=self.tags(name),
-            opts=self.child,
+            opts=pulumi.ResourceOptions.merge(self.child, pulumi.ResourceOptions(protect=self.request.protect or None)),
         )
         group = aws.cloudwatch.LogGroup(
             name,

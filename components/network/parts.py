@@ -20,6 +20,7 @@ class NetworkRequest:
     gpudirect_zone: str
     flow_log_retention_days: int
     cluster_name: str
+    protect: bool
     tags: Mapping[str, str]
 
 

@@ -40,6 +40,8 @@ class RegionalNetworkArgs(TypedDict):
     """Days that flow logs are kept; on AWS one of the periods that CloudWatch offers. Default 30."""
     cluster_name: NotRequired[str]
     """AWS: name of the cluster that discovers these subnets by tag. Default: no discovery tags."""
+    protect: NotRequired[bool]
+    """AWS: protect the key of the flow logs from deletion, without which nobody reads them any more. Default false."""
     tags: NotRequired[dict[str, str]]
     """Tags (labels on GCP, where the resource has any)."""
 
@@ -143,6 +145,7 @@ class RegionalNetwork(pulumi.ComponentResource):
             gpudirect_zone=gpudirect_zone,
             flow_log_retention_days=retention,
             cluster_name=args.get("cluster_name", ""),
+            protect=args.get("protect", False),
             tags=args.get("tags", {}),
         )
 

@@ -13,6 +13,9 @@ from components.tags import gcp_labels
 SHARE = "share"
 """Name of Filestore's file share."""
 
+FILESTORE = "file.googleapis.com/Instance"
+"""What Backup and DR calls a Filestore instance."""
+
 LUSTRE_NAME = "hot"
 """Name of the file system within Managed Lustre: eight letters and digits at most, one of a name on a node."""
 
@@ -184,6 +187,8 @@ class _GcpStorage:
             labels=self.labels,
             opts=self.opts(protect=self.protect, depends_on=[self.may_use(name, key, agent.member)]),
         )
+        if self.protect:
+            self.backups(name, instance)
         # https://github.com/kubernetes-sigs/gcp-filestore-csi-driver/blob/master/docs/kubernetes/pre-provisioned-pv.md;
         # the node plugin mounts by the attributes alone, so the handle may carry the namespace.
         return Volume(
@@ -201,6 +206,49 @@ class _GcpStorage:
                 "fileProtocol": "NFS_V4_1",
             },
             mount_options=["noatime"],
+        )
+
+    def backups(self, name: str, instance: gcp.filestore.Instance) -> None:
+        """A backup every night, kept for five weeks, in a vault that gives none up before a day has passed.
+
+        Only of what is protected: a vault with backups in it cannot be destroyed. Within one project the vault needs no
+        role on Filestore: https://docs.cloud.google.com/filestore/docs/gcbdr-before-you-start
+        """
+        vault = gcp.backupdisasterrecovery.BackupVault(
+            name,
+            backup_vault_id=name,
+            location=self.region,
+            backup_minimum_enforced_retention_duration=f"{24 * 3600}s",
+            labels=self.labels,
+            opts=self.opts(protect=self.protect),
+        )
+        plan = gcp.backupdisasterrecovery.BackupPlan(
+            name,
+            backup_plan_id=name,
+            location=self.region,
+            resource_type=FILESTORE,
+            backup_vault=vault.id,
+            backup_rules=[
+                {
+                    "rule_id": "nightly",
+                    "backup_retention_days": 35,  # as EFS keeps its own
+                    "standard_schedule": {
+                        "recurrence_type": "DAILY",
+                        "time_zone": "UTC",
+                        "backup_window": {"start_hour_of_day": 0, "end_hour_of_day": 6},
+                    },
+                }
+            ],
+            opts=self.opts(),
+        )
+        gcp.backupdisasterrecovery.BackupPlanAssociation(
+            name,
+            backup_plan_association_id=name,
+            location=self.region,
+            resource_type=FILESTORE,
+            resource=instance.id,
+            backup_plan=plan.name,
+            opts=self.opts(),
         )
 
     # ---- hot

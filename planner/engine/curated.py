@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from planner.engine import rules
-from planner.engine.limits import LISTED, VALUES
+from planner.engine.limits import EXCEPT, LISTED, VALUES
 from planner.engine.rules import Rule
 
 OPEN_ENUMS = frozenset({"LoadBalancerType"})
@@ -291,5 +291,5 @@ def _rules(token: str) -> tuple[tuple[tuple[str, ...], str, Rule, str], ...]:
         (rules.steps(path), next(iter(rules.steps(path)), ""), rule, severity)
         for table, severity in ((VALUES, "error"), (LISTED, "warning"))
         for pattern, path, rule in table
-        if fnmatch.fnmatchcase(token, pattern)
+        if fnmatch.fnmatchcase(token, pattern) and (token, path) not in EXCEPT
     )

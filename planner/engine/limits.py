@@ -184,6 +184,9 @@ VALUES: tuple[tuple[str, str, Rule], ...] = (
     ("gcp:storage/bucket:Bucket", "publicAccessPrevention", one_of("inherited", "enforced")),
 )
 
+EXCEPT = {("gcp:monitoring/notificationChannel:NotificationChannel", "labels")}
+"""Where VALUES means another property of that name: the labels of a channel are its address."""
+
 LISTED: tuple[tuple[str, str, Rule], ...] = (
     ("aws:ec2/instance:Instance", "instanceType", rules.listed_instance_type),
     ("aws:ec2/launchTemplate:LaunchTemplate", "instanceType", rules.listed_instance_type),

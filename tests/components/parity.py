@@ -80,6 +80,7 @@ def arguments(component: str, cloud: str) -> Arguments:
         args["public_access_cidrs"] = ["203.0.113.0/24"]
     elif component == "RegionalNetwork":
         args["nat_per_zone"] = cloud == "aws"
+        args["protect"] = True
         args |= {"gpudirect_networks": 8} if cloud == "gcp" else {}
     elif component == "TieredStorage":
         args["cold"] |= {"noncurrent_days": 45, "cache_gib": 80}

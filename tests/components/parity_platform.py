@@ -11,6 +11,7 @@ SUBNET, FIREWALL = "gcp:compute/subnetwork:", "gcp:compute/firewall:"
 GROUP, BACKENDS, RECORD = "aws:globalaccelerator/endpointGroup:", "gcp:compute/backendService:", "aws:route53/record:"
 ACL, POLICY = "aws:wafv2/webAcl:", "gcp:compute/securityPolicy:"
 BOUND, ROLE = "gcp:storage/bucketIAMMember:", "aws:iam/rolePolicy:"
+AWS_BUDGET, GCP_BUDGET = "aws:budgets/budget:", "gcp:billing/budget:"
 DEPLOYMENT, SCALER = "kubernetes:apps/v1:Deployment", "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
 
 
@@ -22,7 +23,7 @@ def of(component: str) -> Callable[..., Feature]:
 
 
 network, identity, endpoint = of("RegionalNetwork"), of("WorkloadIdentity"), of("RegionalEndpoint")
-front, inference = of("GlobalLoadBalancer"), of("TritonInference")
+front, inference, budget = of("GlobalLoadBalancer"), of("TritonInference"), of("BudgetAlarm")
 
 
 def regions(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -42,6 +43,31 @@ def accounts(part: str) -> Callable[[Any], bool]:
 
 
 FEATURES = [
+    budget(
+        "Somebody hears of it before the month's money is spent",
+        "usd_per_month email",
+        Offered(
+            "budget of the account that mails",
+            lambda p: "ml-platform@example.com" in values(p, AWS_BUDGET, "notifications.subscriberEmailAddresses"),
+        ),
+        Offered(
+            "budget of the project and a notification channel",
+            lambda p: values(p, GCP_BUDGET, "allUpdatesRule.monitoringNotificationChannels") != [],
+        ),
+    ),
+    budget(
+        "Whoever pays for several projects is told apart",
+        "billing_account",
+        NotOffered(
+            "an account pays for itself",
+            lambda args: {**args, "billing_account": "01AB23-45CD67-89EF01"},
+            "expected none on AWS",
+        ),
+        Offered(
+            "budget on the billing account, of one project",
+            lambda p: values(p, GCP_BUDGET, "budgetFilter.projects") != [],
+        ),
+    ),
     network(
         "Machines without public addresses, in three zones",
         "zones",
@@ -100,6 +126,12 @@ FEATURES = [
         Offered(
             "log bucket and sink", lambda p: values(p, "gcp:logging/projectBucketConfig:", "retentionDays") == [14]
         ),
+    ),
+    network(
+        "Flow logs that nobody makes unreadable",
+        "protect",
+        Offered("protected key", lambda p: protected(p, "aws:kms/key:Key")),
+        NotOffered("logs are under Google's key"),
     ),
     network(
         "Networks for GPU NICs",

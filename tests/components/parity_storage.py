@@ -114,6 +114,20 @@ FEATURES = [
         ),
     ),
     feature(
+        "Warm: a backup every night, kept for five weeks",
+        "protect",
+        Offered(
+            "EFS automatic backups", lambda p: values(p, "aws:efs/backupPolicy:", "backupPolicy.status") == ["ENABLED"]
+        ),
+        Offered(
+            "Backup and DR, where the storage is protected",
+            lambda p: (
+                values(p, "gcp:backupdisasterrecovery/backupPlanAssociation:", "resourceType")
+                == ["file.googleapis.com/Instance"]
+            ),
+        ),
+    ),
+    feature(
         "Warm: a way in from each zone",
         "zone_count",
         Offered("mount targets", lambda p: len(values(p, "aws:efs/mountTarget:")) == 3),

@@ -129,7 +129,7 @@ def test_karpenter_has_a_rung_for_each_way_to_grow_and_hears_of_every_end() -> N
     assert fabric == [{"id": UNKNOWN}, {"id": "sg-fabric"}]
     assert objects(plan, "EC2NodeClass")["serve-spot"].inputs["spec"]["securityGroupSelectorTerms"] == [{"id": UNKNOWN}]
     queue = plan.one("aws:sqs/queue:Queue").inputs
-    assert queue["sqsManagedSseEnabled"] is True
+    assert "kmsMasterKeyId" in queue
     rules = plan.of_type("aws:cloudwatch/eventRule:EventRule")
     kinds = {json.loads(rule.inputs["eventPattern"])["detail-type"][0] for rule in rules}
     assert len(kinds) == len(plan.of_type("aws:cloudwatch/eventTarget:EventTarget")) == 4
@@ -157,7 +157,8 @@ def test_machines_go_before_karpenter_and_karpenter_before_nodes_and_its_permiss
 
 
 def test_karpenter_may_not_touch_what_is_not_this_clusters() -> None:
-    document = controller_policy("aws", "1" * 12, "us-west-2", "main", node_role_arn="arn:role", queue_arn="arn:queue")
+    arns = {"node_role_arn": "arn:role", "queue_arn": "arn:queue", "key_arn": "arn:key"}
+    document = controller_policy("aws", "1" * 12, "us-west-2", "main", **arns)
     assert len(json.dumps(document)) < 10_240  # IAM's limit for the inline policies of a role
     for statement in document["Statement"]:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
