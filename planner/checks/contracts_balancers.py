@@ -130,11 +130,10 @@ def _binding(view: View, group: Any, binding: Object) -> Iterator[Finding]:
         )
     service = view.objects.find(binding, "Service", str(at(binding.spec, "serviceRef.name")))
     port = number_of(at(binding.spec, "serviceRef.port"))
-    if service is None or port is None:
+    own = [p for p in maps(service.spec, "ports") if number_of(p.get("port")) == port] if service else []
+    if service is None or not own:
         return
-    target = next(
-        (p.get("targetPort", port) for p in maps(service.spec, "ports") if number_of(p.get("port")) == port), port
-    )
+    target = own[0].get("targetPort", port)
     there = ports(view.pods(service, {"matchLabels": mapping(service.spec, "selector")}))
     number = number_of(target)
     if number is None:

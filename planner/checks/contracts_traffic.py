@@ -212,9 +212,11 @@ def _asked(one: Object, workload: Workload) -> Iterator[tuple[str, int | None]]:
         if target in (None, UNKNOWN):
             continue
         number = number_of(target)
-        named = next((p for p in ports([workload]) if p.get("name") == target), {})
-        name = str(target) if number is None else ""
-        yield name, number if number is not None else number_of(named.get("containerPort"))
+        named = next((p for p in ports([workload]) if p.get("name") == target), None)
+        if number is not None:
+            yield "", number
+        elif named is not None:  # one that isn't declared, `port-exists` tells
+            yield str(target), number_of(named.get("containerPort"))
 
 
 def _lets_in(policy: Object, name: str, number: int | None) -> bool:

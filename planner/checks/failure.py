@@ -93,19 +93,22 @@ FRONT_DOOR_COMPONENT = "aicloud:index:GlobalLoadBalancer"
 def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:
     """Everything that a single failure would take down."""
     survivors = Survivors(inventory)
+    told: set[str] = set()
     for loss in survivors.losses():
         scenario = survivors.scenario(loss)
         yield from _names(survivors, scenario)
         match loss.kind:
             case "region":
-                yield from _take_over(survivors, scenario, REGION, _fraction(rules, REGION))
+                for finding in _take_over(survivors, scenario, REGION, _fraction(rules, REGION)):
+                    told.add(loss.region)
+                    yield finding
             case "zone":
                 yield from _at_home(inventory, scenario, ZONE, _fraction(rules, ZONE))
             case "spot":
                 yield from _at_home(inventory, scenario, SPOT, _fraction(rules, SPOT))
-            case "pool":
+            case "pool" if loss.region not in told:
                 yield from _take_over(survivors, scenario, POOL, _fraction(rules, POOL))
-            case "rung":
+            case "rung" if not loss.spot:  # without any spot is worse than without one rung of it
                 yield from _at_home(inventory, scenario, POOL, _fraction(rules, POOL))
     for door in survivors.doors:
         for entry in door.entries:

@@ -45,6 +45,8 @@ class Loss:
     pool: str = ""
     rung: str = ""
     """URN."""
+    spot: bool = False
+    """Whether only spot machines go."""
     name: str = ""
     """What a person calls it, such as `aws:us-east-1/serving-l4`."""
 
@@ -155,13 +157,13 @@ class Survivors:
             for zone in sorted(names):
                 yield Loss("zone", region=region, zone=zone, name=f"{region.partition(':')[0]}:{zone}")
         if any(rung.spot for rung in self._rungs):
-            yield Loss("spot", name="all spot capacity")
+            yield Loss("spot", spot=True, name="all spot capacity")
         for cluster in clusters:
             for pool in cluster.pools:
                 name = f"{cluster.region}/{pool.name}"
                 yield Loss("pool", cluster.region, cluster=cluster.urn, pool=pool.name, name=name)
                 for rung in pool.rungs if len(pool.rungs) > 1 else ():
-                    yield Loss("rung", cluster.region, cluster=cluster.urn, rung=rung.urn, pool=pool.name,
+                    yield Loss("rung", cluster.region, cluster=cluster.urn, rung=rung.urn, pool=pool.name, spot=rung.spot,
                                name=f"{name}/{rung.kind}" + (" (standing)" if rung.min else ""))  # fmt: skip
 
     def scenario(self, loss: Loss) -> Scenario:
