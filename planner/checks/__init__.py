@@ -15,7 +15,7 @@ from planner.inventory import Inventory
 from planner.plan import Plan
 from planner.rules import STALE, Judgement, Rules
 
-CHECKS = ("policies", "failure", "contracts")
+CHECKS = ("policies", "quota", "offers", "network", "network_paths", "versions", "failure", "contracts")
 """Modules of planner.checks."""
 
 
