@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from planner.checks.survivors import Loss, Scenario, Serving, Survivors, of_entry, reaches, scenarios
+from planner.checks.survivors import NOTHING, Loss, Scenario, Serving, Survivors, of_entry, reaches, scenarios
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory
 from planner.inventory.front_door import Entry, FrontDoor
@@ -188,7 +188,7 @@ def _names(survivors: Survivors, scenario: Scenario) -> Iterator[Finding]:
     What is dead with everything there is told once; what dies because nothing at all is left, the rules above tell.
     """
     loss, plan = scenario.loss, survivors.inventory.plan
-    whole = survivors.scenario(Loss("nothing", name="nothing"))
+    whole = survivors.scenario(NOTHING)
     for door, before, now in zip(survivors.doors, whole.names, scenario.names, strict=True):
         if loss.kind == "nothing":
             for answer in now.dead:

@@ -66,6 +66,9 @@ class Loss:
         return False
 
 
+NOTHING = Loss("nothing", name="nothing")
+
+
 @dataclass(frozen=True)
 class Serving:
     """A model server in one region, and how many of its replicas can run."""
@@ -127,7 +130,7 @@ class Survivors:
         self._per_zone = {
             rung.urn for rung in self._rungs if rung.manager == "gke" and _counts_each_zone(inventory, rung)
         }
-        self._whole = {cluster.urn: self._fill(cluster, Loss("nothing")) for cluster in inventory.clusters}
+        self._whole = {cluster.urn: self._fill(cluster, NOTHING) for cluster in inventory.clusters}
         self._found: dict[Loss, Scenario] = {}
 
     @cached_property
@@ -146,7 +149,7 @@ class Survivors:
 
     def losses(self) -> Iterator[Loss]:
         """Everything that may go, one at a time; nothing first."""
-        yield Loss("nothing", name="nothing")
+        yield NOTHING
         clusters = self.inventory.clusters
         zones: dict[str, set[str]] = {}
         for rung in self._rungs:
@@ -163,8 +166,8 @@ class Survivors:
                 name = f"{cluster.region}/{pool.name}"
                 yield Loss("pool", cluster.region, cluster=cluster.urn, pool=pool.name, name=name)
                 for rung in pool.rungs if len(pool.rungs) > 1 else ():
-                    yield Loss("rung", cluster.region, cluster=cluster.urn, rung=rung.urn, pool=pool.name, spot=rung.spot,
-                               name=f"{name}/{rung.kind}" + (" (standing)" if rung.min else ""))  # fmt: skip
+                    which = f"{name}/{rung.kind}" + (" (standing)" if rung.min else "")
+                    yield Loss("rung", cluster.region, "", cluster.urn, pool.name, rung.urn, rung.spot, which)
 
     def scenario(self, loss: Loss) -> Scenario:
         """What is left after a loss."""
@@ -235,15 +238,27 @@ class Survivors:
                     running[urn] += placed
         return running
 
-    def _totals(self, loss: Loss) -> tuple[int | None, int | None]:
-        machines = accelerators = 0
-        limited = True
-        for rung in self._rungs:
+    def _count(self, clusters: Iterable[Cluster], loss: Loss) -> tuple[int, int, int]:
+        """Machines, accelerators and rungs without a limit."""
+        machines = accelerators = unlimited = 0
+        for rung in (rung for cluster in clusters for rung in cluster.rungs):
             count = self.machines(rung, loss)
-            limited = limited and (rung.max is not None or not count)
             machines += count
             accelerators += count * rung.accelerators
-        return (machines, accelerators) if limited else (None, None)
+            unlimited += rung.max is None and count > 0
+        return machines, accelerators, unlimited
+
+    def _totals(self, loss: Loss) -> tuple[int | None, int | None]:
+        touched = list(self._touched(loss))
+        before, after = self._count(touched, NOTHING), self._count(touched, loss)
+        machines, accelerators, unlimited = (
+            whole - had + has for whole, had, has in zip(self._all, before, after, strict=True)
+        )
+        return (None, None) if unlimited else (machines, accelerators)
+
+    @cached_property
+    def _all(self) -> tuple[int, int, int]:
+        return self._count(self.inventory.clusters, NOTHING)
 
     # ---- names
 
