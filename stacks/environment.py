@@ -9,13 +9,24 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components import GlobalLoadBalancer, GpuCluster, RegionalEndpoint, RegionalNetwork, TieredStorage, TritonInference
+from components import (
+    BudgetAlarm,
+    GlobalLoadBalancer,
+    GpuCluster,
+    RegionalEndpoint,
+    RegionalNetwork,
+    TieredStorage,
+    TritonInference,
+)
 from components.inference.traffic import HTTP
 from components.routing import neg_annotation, neg_name
+from components.security.traffic import DENY_ALL, among_themselves
 from stacks.settings import Region, Settings
 
 TRAINING_NAMESPACE = "training"
 """Where training jobs run, and where the storage tiers have their claims."""
+MONITORING_NAMESPACE = "monitoring"
+"""Where a cluster's Prometheus runs (components.cluster.addons)."""
 
 
 class Environment:
@@ -25,6 +36,13 @@ class Environment:
         tags = {**settings.tags, "environment": pulumi.get_stack(), "owner": settings.owner, "managed-by": "pulumi"}
         self.platforms = [RegionalPlatform(settings, region, tags) for region in settings.regions]
         self.front_door = self._front_door(settings, tags)
+        self.budgets = [
+            BudgetAlarm(
+                f"budget-{cloud}",
+                {"cloud": cloud, "usd_per_month": usd, "email": settings.owner, "tags": tags, **account},
+            )
+            for cloud, usd, account in settings.budget.of_clouds()
+        ]
 
     def _front_door(self, settings: Settings, tags: dict[str, str]) -> GlobalLoadBalancer | None:
         door = settings.front_door
@@ -83,6 +101,7 @@ class RegionalPlatform:
                 "cidr": region.cidr,
                 "nat_per_zone": region.nat_per_zone,
                 "cluster_name": name("cluster"),
+                "protect": settings.protect,
                 **_gpudirect(settings, region),
             },
         )
@@ -108,7 +127,7 @@ class RegionalPlatform:
             },
         )
         trains = "training" in region.purposes
-        namespaces = [self._training_namespace()] if trains else []
+        namespace = self._training_namespace() if trains else []
         self.storage = TieredStorage(
             name("storage"),
             {
@@ -121,17 +140,29 @@ class RegionalPlatform:
                 **_tiers(settings, region),
                 "protect": settings.protect,
             },
-            self._in_cluster(*namespaces),
+            self._in_cluster(*namespace),
         )
         self.inference = self._inference(settings)
         self.endpoint = self._endpoint(settings)
 
-    def _training_namespace(self) -> k8s.core.v1.Namespace:
-        return k8s.core.v1.Namespace(
-            f"{self.region.name}-training",
-            metadata={"name": TRAINING_NAMESPACE},
-            opts=pulumi.ResourceOptions(provider=self.cluster.kubernetes, parent=self.cluster),
-        )
+    def _training_namespace(self) -> list[pulumi.Resource]:
+        """Where jobs will come, closed before the first one does."""
+        name = f"{self.region.name}-training"
+        own = pulumi.ResourceOptions(provider=self.cluster.kubernetes, parent=self.cluster)
+        namespace = k8s.core.v1.Namespace(name, metadata={"name": TRAINING_NAMESPACE}, opts=own)
+        policies = {"deny-all": DENY_ALL, "traffic": among_themselves(self.region.cloud, MONITORING_NAMESPACE)}
+        return [
+            namespace,
+            *(
+                k8s.networking.v1.NetworkPolicy(
+                    f"{name}-{purpose}",
+                    metadata={"namespace": namespace.metadata["name"], "name": f"training-{purpose}"},
+                    spec=spec,
+                    opts=own,
+                )
+                for purpose, spec in policies.items()
+            ),
+        ]
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(providers=[self.cluster.kubernetes], depends_on=[*self.cluster.addons, *after])

@@ -12,8 +12,9 @@ from components.inference.clouds import CLOUDS
 from components.inference.pod import Server, pod_template
 from components.inference.scaling import autoscaler_spec
 from components.inference.startup import progress_deadline_s, startup_probe
-from components.inference.traffic import DENY_ALL, GRPC, HTTP, METRICS, server_policy
+from components.inference.traffic import GRPC, HTTP, METRICS, server_policy
 from components.security import WorkloadIdentity
+from components.security.traffic import DENY_ALL
 
 DEFAULT_QUEUE_OBJECTIVE_MS = 50.0
 DEFAULT_LOAD_GIB_S = 0.25
@@ -171,7 +172,7 @@ class TritonInference(pulumi.ComponentResource):
             opts=child,
         )
         monitoring = args.get("monitoring_namespace", DEFAULT_MONITORING)
-        traffic = server_policy(labels, cloud, args["client_cidrs"], monitoring)
+        traffic = server_policy(labels, args["cloud"], args["client_cidrs"], monitoring)
         policies = [
             k8s.networking.v1.NetworkPolicy(
                 f"{name}-{purpose}", metadata={**placed, "name": f"{name}-{purpose}"}, spec=spec, opts=child
