@@ -15,7 +15,7 @@ Everything that is known about an environment before a cent is spent.
 An environment is one Pulumi stack (dev, staging, prod, or any stack of another
 project with --cwd). Nothing here needs the Pulumi CLI, a cloud or credentials."""
 
-COMMANDS = ("preview", "check", "cost", "diagram", "record")
+COMMANDS = ("preview", "check", "cost", "diagram", "diff", "record")
 """Modules of planner.commands, in the order of the help."""
 
 

@@ -42,7 +42,7 @@ def _assessed(comparison: Comparison, old: Plan, new: Plan, today: date) -> Comp
         comparison,
         new_findings=tuple(finding for finding in found if finding.identity not in old_ones),
         fixed_findings=tuple(finding for finding in was if finding.identity not in new_ones),
-        kept_findings=len([finding for finding in found if finding.identity in old_ones]),
+        kept_findings=tuple(finding for finding in found if finding.identity in old_ones),
         cost=_cost(before, after, comparison, notes),
         notes=tuple(notes),
     )

@@ -150,7 +150,7 @@ class Comparison:
     capacity: tuple[Capacity, ...] = ()
     new_findings: tuple[Finding, ...] = ()
     fixed_findings: tuple[Finding, ...] = ()
-    kept_findings: int = 0
+    kept_findings: tuple[Finding, ...] = ()
     """Findings that were there before and still are."""
     cost: Cost | None = None
     diagnostics: tuple[Diagnostic, ...] = ()

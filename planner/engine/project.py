@@ -147,6 +147,11 @@ def stacks(root: Path, project: Mapping[str, Any]) -> list[str]:
     return sorted(path.name[len("Pulumi.") : -len(".yaml")] for path in directory.glob("Pulumi.*.yaml"))
 
 
+def all_stacks(directory: str | Path) -> list[str]:
+    """The stacks that have a file, of the project in `directory` or above it. ProjectError where there is none."""
+    return stacks(*_project(Path(directory).resolve()))
+
+
 _AUTOMATION = re.compile(r"^\s*(?:import pulumi\.automation|from pulumi(?:\.automation)? import .*)", re.MULTILINE)
 
 

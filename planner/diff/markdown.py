@@ -1,0 +1,258 @@
+"""A comparison as one comment on a pull request: a headline, what breaks, what is replaced, and all else folded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from planner.diff import words
+from planner.diff.model import Change, Comparison, Report
+from planner.diff.page import LIMIT, Page, code, link, plain, summary
+from planner.diff.words import Group
+from planner.finding import Finding
+
+
+def marker(name: str = "diff") -> str:
+    """A comment that nobody sees, by which CI finds what it wrote before."""
+    return f"<!-- aicloud:{re.sub(r'[^a-z0-9]+', '-', name.lower())} -->"
+
+
+MARKER = marker()
+
+_ICONS = {"error": "❌", "warning": "⚠️", "ok": "✅", "info": "ℹ️"}  # noqa: RUF001
+_PROPERTIES = 12
+"""Properties shown of one change."""
+
+
+def markdown(report: Report, *, marker: str = MARKER, limit: int = LIMIT) -> str:
+    """The comment, in fewer than `limit` characters whatever the report holds."""
+    page = Page(limit)
+    page.add(marker)
+    state, sentence = words.headline(report)
+    page.add(f"## {_ICONS[state]} {plain(sentence, 200)}")
+    page.add(f"{code(report.base, 80)} → {code(report.head, 80)}\n")
+    changed = [c for c in report.comparisons if c.changes or c.errors or c.new_findings or c.fixed_findings]
+    page.block(_SUMMARY, [_row(c) for c in changed], "", "environment")
+    same = [c.environment for c in report.comparisons if c not in changed]
+    if same and report.comparisons:
+        page.add(f"\nNothing changes in {', '.join(code(name, 40) for name in same[:12])}.\n")
+    page.block("", [f"> {_ICONS['info']} {plain(n)}" for n in _notes(report)], "", "note")
+    page.block("\n### What breaks\n", list(_breaking(changed)), "", "error")
+    page.block(_TAKEN, list(_taken(changed)), "", "replacement or deletion")
+    page.block(_POOLS, list(_pools(changed)), "", "pool")
+    page.block("\n### Findings\n", list(_findings(changed)), "", "finding")
+    for comparison in changed:
+        _fold_changes(page, comparison)
+    for comparison in changed:
+        _fold_costs(page, comparison)
+    return page.text()
+
+
+# ---- the top
+
+_SUMMARY = (
+    "| environment | create | update | replace | delete | cost a month | findings |\n|---|--:|--:|--:|--:|--:|---|"
+)
+
+
+def _row(of: Comparison) -> str:
+    counts = of.counts
+    numbers = [f"{words.SIGNS[op]}{counts[op]:,}" if counts[op] else "" for op in ("create", "update", "replace")]
+    numbers.append(f"**{words.SIGNS['delete']}{counts['delete']:,}**" if counts["delete"] else "")
+    if counts["replace"]:
+        numbers[2] = f"**{numbers[2]}**"
+    if of.may_replace:
+        numbers[1] += f"<br>{of.may_replace} may be replaced"
+    money = "unknown" if of.cost is None else words.cost(of.cost.delta)
+    return f"| {code(of.environment, 40)} | {' | '.join(numbers)} | {plain(money)} | {_finding_counts(of)} |"
+
+
+def _finding_counts(of: Comparison) -> str:
+    found = [*of.blocking, *of.new_findings]
+    said = []
+    for severity in ("error", "warning", "info"):
+        number = sum(f.severity == severity for f in found) + (len(of.diagnostics) if severity == "error" else 0)
+        if number:
+            said.append(f"{_ICONS[severity]} {words.count(number, severity) if severity != 'info' else number}")
+    if of.fixed_findings:
+        said.append(f"{len(of.fixed_findings)} fixed")
+    return ", ".join(said) or "no new ones"
+
+
+def _notes(report: Report) -> list[str]:
+    notes = [*report.notes, *(note for c in report.comparisons for note in c.notes)]
+    pulumi = [c.environment for c in report.comparisons if c.decided_by == "pulumi"]
+    if pulumi:
+        notes.append(f"What is created, updated, replaced and deleted in {', '.join(pulumi)} is Pulumi's own word.")
+    return notes
+
+
+# ---- what a reviewer must not miss
+
+
+def _breaking(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    for of in comparisons:
+        for diagnostic in of.diagnostics:
+            place = f" {code(diagnostic.place)}" if diagnostic.place else ""
+            yield f"- {_ICONS['error']} {code(of.environment, 40)}{place} {plain(diagnostic.message, 600)}"
+    for severity in ("error", "warning"):
+        for of in comparisons:
+            for finding in of.blocking:
+                if finding.severity == severity:
+                    yield _finding(of, finding)
+
+
+def _finding(of: Comparison, finding: Finding) -> str:
+    where = f" {code(finding.name)}" if finding.name else ""
+    place = f" ({code(finding.place, 100)})" if finding.place else ""
+    remedy = f"<br>→ {plain(finding.remediation)}" if finding.remediation else ""
+    rule = link(finding.rule, finding.url)
+    icon = _ICONS.get(finding.severity, "")
+    return f"- {icon} {code(of.environment, 40)}{where}{place} {plain(finding.message, 600)}{remedy} _{rule}_"
+
+
+_TAKEN = (
+    "\n### What it takes down\n\n"
+    "| | resource | why | takes down |\n|---|---|---|---|"
+)  # fmt: skip
+
+
+def _taken(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    for of in comparisons:
+        standing = [*words.roots(of, "delete", "replace"), *words.rolled(of)]
+        for group in words.groups(standing):
+            change = group.first
+            verb = {"update": "rolls"}.get(change.op, change.op)
+            resource = f"{plain(change.kind)}<br>{_names(group)}"
+            why = "<br>".join(plain(reason, 200) for reason in change.reasons[:3]) or _because(change)
+            yield (
+                f"| {code(of.environment, 40)} **{verb}**<br>{plain(words.how(change))} "
+                f"| {resource} | {why} | {'<br>'.join(_down(group)) or 'nothing that serves'} |"
+            )
+
+
+def _because(change: Change) -> str:
+    if change.notes:
+        return plain(change.notes[0], 200)
+    if change.op == "delete":
+        return "not in the program any more"
+    paths = list(dict.fromkeys(p.path for p in change.properties))[:3]
+    by = f", from {code(words.named(change.causes[0]), 100)}" if change.causes and change.follows else ""
+    return ", ".join(code(path, 100) for path in paths) + by
+
+
+def _down(group: Group) -> Iterator[str]:
+    data = {change.data: change for change in group.changes if change.data}
+    for lost in data:
+        yield f"**data:** {plain(lost)}"
+    for change in group.changes[:6]:
+        if change.impact is not None:
+            yield from (plain(phrase) for phrase in words.impact(change.impact))
+            if change.impact.resources:
+                yield f"{words.count(change.impact.resources, 'more resource')} with it"
+    if len(group.changes) > 6:
+        yield f"and as much in {len(group.changes) - 6} more"
+
+
+_POOLS = (
+    "\n### Node pools\n\n"
+    "| pool | machines | before | after |\n|---|---|--:|--:|"
+)  # fmt: skip
+
+
+def _pools(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    for of in comparisons:
+        for one, where in words.pools(of.capacity):
+            gpus = f", {one.accelerators} accelerators each" if one.accelerators > 1 else ""
+            yield (
+                f"| {code(of.environment, 40)} {code(where, 200)} | {plain(one.accelerator or 'unknown', 80)}{gpus} "
+                f"| {words.machines(one.old)} | **{words.machines(one.new)}** |"
+            )
+
+
+def _findings(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    for of in comparisons:
+        for finding in of.new_findings:
+            yield _finding(of, finding)
+        for finding in of.fixed_findings[:20]:
+            where = f" {code(finding.name)}" if finding.name else ""
+            yield f"- {_ICONS['ok']} {code(of.environment, 40)}{where} fixed: {plain(finding.rule)}"
+        if len(of.fixed_findings) > 20:
+            yield f"- {_ICONS['ok']} {code(of.environment, 40)} {len(of.fixed_findings) - 20} more fixed"
+
+
+# ---- everything else, folded
+
+
+def _fold_changes(page: Page, of: Comparison) -> None:
+    folds: dict[tuple[str, ...], list[Group]] = {}
+    for group in words.groups(of.changes):
+        folds.setdefault(group.regions, []).append(group)
+    for regions, own in folds.items():
+        where = regions[0] if len(regions) == 1 else f"{len(regions)} regions alike ({', '.join(regions)})"
+        changes = sum(len(group.changes) for group in own)
+        title = f"{of.environment}, {where or 'anywhere'}: {words.count(changes, 'change')}"
+        page.block(
+            f"\n<details><summary>{summary(title)}</summary>\n",
+            [_change(group) for group in own],
+            "\n</details>",
+            f"change in {of.environment} {where}",
+        )
+
+
+def _change(group: Group) -> str:
+    change = group.first
+    kind = f"**{words.SIGNS[change.op]}** {plain(change.kind)} {_names(group)}"
+    if change.follows:
+        paths = ", ".join(code(p.path, 80) for p in change.properties[:3])
+        certainty = "may be replaced" if change.may_replace else words.VERBS[change.op]
+        return f"- {kind} {certainty}: {paths} from {code(words.named(change.causes[0]), 100)}"
+    lines = [f"- {kind}{' ' + code(change.place, 80) if change.place else ''}"]
+    lines += [f"  - {plain(note)}" for note in change.notes[:4]]
+    for one in change.properties[:_PROPERTIES]:
+        old, new = words.arrow(one, 120)
+        forced = {"replace": " **replaces it**", "may": " _may replace it_"}.get(one.forces, "")
+        if one.old is None:
+            values = f"**+** {code(new)}"
+        elif one.new is None:
+            values = f"**{words.SIGNS['delete']}** {code(old)}"
+        else:
+            values = f"{code(old)} → {code(new)}"
+        lines.append(f"  - {code(one.path, 120)}: {values}{forced}")
+    if len(change.properties) > _PROPERTIES:
+        lines.append(f"  - and {len(change.properties) - _PROPERTIES} more properties")
+    return "\n".join(lines)
+
+
+def _names(group: Group) -> str:
+    names = [code(change.name, 120) for change in group.changes[:3]]
+    more = f" and {len(group.changes) - 3} more" if len(group.changes) > 3 else ""
+    return ", ".join(names) + more
+
+
+def _fold_costs(page: Page, of: Comparison) -> None:
+    if of.cost is None:
+        return
+    rows = [("all", of.cost.delta), *of.cost.regions.items()]
+    if not of.cost.regions and not of.cost.unpriced:
+        return
+    lines = [
+        f"| {plain(where)} | {words.money(a.low)} | {words.money(a.expected)} | {words.money(a.largest)} |"
+        for where, a in rows
+    ]
+    if of.cost.unpriced:
+        names = ", ".join(code(name, 80) for name in of.cost.unpriced[:8])
+        more = f" and {len(of.cost.unpriced) - 8} more" if len(of.cost.unpriced) > 8 else ""
+        lines.append(f"\nWithout a price: {names}{more}\n")
+    total = of.cost.new
+    title = (
+        f"{of.environment}, cost a month: {words.cost(of.cost.delta)}, "
+        f"afterwards ${total.low:,.0f} to ${total.largest:,.0f}, ${total.expected:,.0f} as expected"
+    )
+    page.block(
+        f"\n<details><summary>{summary(title)}</summary>\n\n"
+        "| | fewest machines | expected | most machines |\n|---|--:|--:|--:|",
+        lines,
+        "\n</details>",
+        f"line of the cost of {of.environment}",
+    )
