@@ -12,6 +12,7 @@ from typing import Any
 from planner.diagram import routes, text
 from planner.diagram.geometry import Drawing, Mark, Rect, Shape, Text
 from planner.diagram.picture import FLOWS, Box, Picture, Row
+from planner.diagram.words import span
 
 UNIT = 248
 """Width of a region with one column of pools."""
@@ -135,7 +136,7 @@ class _Layout:
             sample = _flex("row", gap=6, center=True)
             item.add(sample.add(_mark(mark, 26 if mark.startswith("flow:") else 12), _text(words, SMALL, tone="note")))
         if rungs:
-            words = "1, 2, 3: the order in which machines are tried; 2–8: fewest to most"
+            words = f"1, 2, 3: the order in which machines are tried; {span(2, 8)}: fewest to most"
             item.add(_text(words, SMALL, tone="note"))
         return item
 

@@ -1,4 +1,4 @@
-"""A picture as Mermaid text, which GitHub draws inside a README: coarser than the SVG, and laid out by the reader's side."""
+"""A picture as Mermaid text, which GitHub draws inside a README: coarser than the SVG, laid out where it is read."""
 
 from __future__ import annotations
 

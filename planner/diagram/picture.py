@@ -1,4 +1,4 @@
-"""What a diagram shows: boxes inside boxes, their lines of text, and the flows between them. No coordinates, no colours."""
+"""What a diagram shows: boxes inside boxes, their lines of text, and flows between them. No coordinates, no colours."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Box:
     id: str
     """Unique in the picture; a URN where the box is one resource."""
     kind: str
-    """cloud, column, region, name, entry, endpoint, network, cluster, group, workload, pool, tiers, tier, replica, rest.
+    """cloud, column, region, name, entry, endpoint, network, cluster, group, workload, pool, tiers, tier, replica or
+    rest.
 
     A column, and a row of tiers, only hold others together and are not drawn.
     """

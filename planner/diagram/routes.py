@@ -118,8 +118,8 @@ class _Grid:
         for rect in (source, target, *(rect.grown(-CLEAR) for rect in blocked)):
             xs |= {rect.x - lane for lane in LANES} | {rect.right + lane for lane in LANES}
             ys |= {rect.y - lane for lane in LANES} | {rect.bottom + lane for lane in LANES}
-        self.xs = sorted({round(x) for x in xs if area.x < x < area.right})
-        self.ys = sorted({round(y) for y in ys if area.y < y < area.bottom})
+        self.xs: list[float] = sorted({round(x) for x in xs if area.x < x < area.right})
+        self.ys: list[float] = sorted({round(y) for y in ys if area.y < y < area.bottom})
         # Neither back through the source nor through the target.
         self.blocked = [(r.x, r.y, r.right, r.bottom) for r in (*blocked, source.grown(-0.5))]
         self.beside_target = target.grown(0.5)
@@ -213,10 +213,8 @@ class _Grid:
     def _ahead(self, point: Point, dx: float, dy: float, ends: set[Point]) -> Iterator[Point]:
         """The next crossing that way, and a port of the target that lies before it."""
         x, y = point
-        if dx:
-            lines, here = self.xs, x
-        else:
-            lines, here = self.ys, y
+        lines: list[float] = self.xs if dx else self.ys
+        here = x if dx else y
         index = bisect_left(lines, here)
         if dx + dy > 0:
             index += 1 if index < len(lines) and lines[index] == here else 0

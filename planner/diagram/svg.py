@@ -90,7 +90,8 @@ def _mark(mark: Mark) -> Iterator[str]:
         look = looks.look_of("replica", "")
     fill, edge = (looks.RUNGS[name], looks.RUNGS[name]) if kind == "rung" else (look.fill, look.edge)
     yield (
-        f'<rect x="{r.x:g}" y="{r.y:g}" width="{r.width:g}" height="{r.height:g}" rx="2" fill="{fill}" stroke="{edge}"/>'
+        f'<rect x="{r.x:g}" y="{r.y:g}" width="{r.width:g}" height="{r.height:g}" rx="2" '
+        f'fill="{fill}" stroke="{edge}"/>'
     )
 
 

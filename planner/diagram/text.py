@@ -1,7 +1,7 @@
 """How wide texts are, and where they break.
 
-Measured in Bitstream Vera Sans, which reportlab carries: the PNG is drawn with that very font, so it looks the same on a
-machine that has no fonts at all, and what a browser picks for the SVG (Helvetica, Arial, Liberation) is narrower.
+Measured in Bitstream Vera Sans, which reportlab carries: the PNG is drawn with that very font, so it looks the same on
+a machine that has no fonts at all, and what a browser picks for the SVG (Helvetica, Arial, Liberation) is narrower.
 """
 
 from __future__ import annotations

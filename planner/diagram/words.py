@@ -11,13 +11,15 @@ from planner.plan import Resource
 MANAGED = {"aws": "EKS", "gcp": "GKE"}
 """Cloud -> its Kubernetes."""
 
-NOTABLE = frozenset(
-    "rds dynamodb elasticache memorydb docdb neptune redshift opensearch kinesis msk lambda ecs apprunner batch emr glue "
-    "athena sagemaker bedrock sfn mq appsync apigateway apigatewayv2 cloudfront mwaa "
-    "sql spanner bigtable firestore redis memcache bigquery pubsub cloudrun cloudrunv2 cloudfunctions cloudfunctionsv2 "
-    "dataflow dataproc composer vertex notebooks workbench tpu alloydb dataform".split()
-)
+_NOTABLE = """
+    rds dynamodb elasticache memorydb docdb neptune redshift opensearch kinesis msk lambda ecs apprunner batch emr glue
+    athena sagemaker bedrock sfn mq appsync apigateway apigatewayv2 cloudfront mwaa
+    sql spanner bigtable firestore redis memcache bigquery pubsub cloudrun cloudrunv2 cloudfunctions cloudfunctionsv2
+    dataflow dataproc composer vertex notebooks workbench tpu alloydb dataform
+"""
+NOTABLE = frozenset(_NOTABLE.split())
 """Modules of the clouds' SDKs whose resources are parts of an architecture, not plumbing."""
+DASH, TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 _MACHINES = ("aws:ec2/instance:Instance", "aws:autoscaling/group:Group", "gcp:compute/instance:Instance",
              "gcp:compute/instanceGroupManager:InstanceGroupManager")  # fmt: skip
 
@@ -28,8 +30,8 @@ def plural(count: int, word: str) -> str:
 
 
 def span(low: int, high: int | None, word: str = "") -> str:
-    """`3`, `0–8`, or `2 or more` where nothing limits it."""
-    text = f"{low:,} or more" if high is None else f"{low:,}" if low == high else f"{low:,}–{high:,}"
+    """`3`, `0-8` with a dash, or `2 or more` where nothing limits it."""
+    text = f"{low:,} or more" if high is None else f"{low:,}" if low == high else f"{low:,}{DASH}{high:,}"
     return f"{text} {word}{'' if high == 1 else 's'}" if word else text
 
 
