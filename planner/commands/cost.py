@@ -53,10 +53,10 @@ def run(parsed: argparse.Namespace) -> int:
     plan = source.read(parsed)
     inventory = Inventory(plan)
     if parsed.refresh:
-        from planner.cost import refresh
+        from planner.cost.refresh import refresh
 
         with source.progress("reading prices"):
-            written = refresh.refresh(inventory, Book.load(refreshed=None))
+            written = refresh(inventory, Book.load(refreshed=None))
         print(written, file=sys.stderr)
     found = estimate(inventory)
     budget = limits(found, plan.config)

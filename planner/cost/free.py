@@ -67,6 +67,7 @@ _NAMES = {
         "networkEndpointGroup networkPeering networkPeeringRoutesConfig projectMetadata regionHealthCheck "
         "resourcePolicy route router sSLCertificate sSLPolicy targetHttpProxy targetHttpsProxy uRLMap"
     ),
+    "gcp:backupdisasterrecovery": "backupPlan backupVault",
     "gcp:dns": "dnsManagedZoneIamBinding recordSet",
     "gcp:kms": "cryptoKeyIAMBinding cryptoKeyIAMMember keyRing keyRingIAMMember",
     "gcp:logging": "metric projectExclusion projectSink",

@@ -63,9 +63,7 @@ def vpc_endpoint(reader: Reader, resource: Resource) -> Found:
     service = text(resource.inputs.get("serviceName")).rsplit(".", 1)[-1]
     zones = len(subnets) if isinstance(subnets, list | tuple) and subnets else None
     hours = HOURS * zones if zones else None
-    yield from reader.line(
-        resource, "vpc-endpoint", hours, f"interface endpoints: {service}".rstrip(": "), kind="network"
-    )
+    yield from reader.line(resource, "vpc-endpoint", hours, f"interface endpoints: {service}", kind="network")
     yield from reader.line(
         resource,
         "vpc-endpoint-data",

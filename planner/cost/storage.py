@@ -275,6 +275,16 @@ def gib(quantity: Any) -> float | None:
     return value / 2**30 if value is not None else None
 
 
+def gcp_backup(reader: Reader, resource: Resource) -> Found:
+    """What a backup plan keeps of a resource: of a file system about what it holds."""
+    kind = text(resource.inputs.get("resourceType"))
+    if kind != "file.googleapis.com/Instance":
+        yield reader.unpriced(resource, f"no price for backups of {kind or 'an unknown kind of resource'}")
+        return
+    by: dict[str, Any] = {"kind": "storage", "tier": "warm", "assumption": "warmGib"}
+    yield from reader.line(resource, "filestore-backup", reader.assumptions.warmGib, "backups", **by)
+
+
 HANDLERS = {
     **dict.fromkeys(S3, s3_bucket),
     GCS: gcs_bucket,
@@ -285,6 +295,7 @@ HANDLERS = {
     "aws:fsx/lustreFileSystem:LustreFileSystem": fsx_lustre,
     "gcp:filestore/instance:Instance": filestore,
     "gcp:lustre/instance:Instance": gcp_lustre,
+    "gcp:backupdisasterrecovery/backupPlanAssociation:BackupPlanAssociation": gcp_backup,
     "aws:ebs/volume:Volume": ebs_volume,
     "gcp:compute/disk:Disk": gcp_disk,
     "kubernetes:core/v1:PersistentVolumeClaim": claim,

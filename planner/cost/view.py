@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from math import ceil
-from os.path import commonprefix
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -109,6 +109,7 @@ def _totals(estimate: Estimate) -> RenderableType:
 
 def _budget(budget: Sequence[Limit]) -> RenderableType:
     table = _table("", "", "", "", left=4)
+    table.show_header = False
     for limit in budget:
         part = limit.estimated / limit.usd if limit.usd else float("inf")
         style = "bold red" if limit.exceeded else "green"
@@ -216,7 +217,7 @@ def _rows(
     shown = groups if len(groups) <= _ROWS + 1 else groups[:_ROWS]
     for (_, unit), group in shown:
         whats = list(dict.fromkeys(map(what, group)))
-        name = commonprefix(whats).rstrip(" :(,") or whats[0]
+        name = _common(whats)
         amount = f"{levels(total(line.quantity for line in group))} {unit}"
         last = [Text(group[0].assumption, "dim")] if more else []
         table.add_row(indent + name, _places(group), amount, _prices(group), *_money(_sum(group)), *last, style=style)
@@ -224,6 +225,12 @@ def _rows(
     if rest:
         name = f"{indent}{len(groups) - len(shown)} smaller ones"
         table.add_row(name, _places(rest), "", "", *_money(_sum(rest)), *[""] * more, style="dim")
+
+
+def _common(whats: Sequence[str]) -> str:
+    """`copies to another region` for copies to several: the words that all begin with, else the first."""
+    words = takewhile(lambda found: len(set(found)) == 1, zip(*(what.split() for what in whats), strict=False))
+    return " ".join(found[0] for found in words).rstrip(":,") or whats[0]
 
 
 def _what(line: Line) -> str:
