@@ -74,8 +74,14 @@ AWS_WANTED: Mapping[str, Wanted] = {
 _INSTANCE = {"operatingSystem": "Linux", "tenancy": "Shared", "preInstalledSw": "NA", "capacitystatus": "Used",
              "operation": "RunInstances"}  # fmt: skip
 
-_SPOT_REGIONS = {"us-east": "us-east-1", "us-west": "us-west-1", "eu-ireland": "eu-west-1",
-                 "apac-sin": "ap-southeast-1", "apac-syd": "ap-southeast-2", "apac-tokyo": "ap-northeast-1"}  # fmt: skip
+_SPOT_REGIONS = {
+    "us-east": "us-east-1",
+    "us-west": "us-west-1",
+    "eu-ireland": "eu-west-1",
+    "apac-sin": "ap-southeast-1",
+    "apac-syd": "ap-southeast-2",
+    "apac-tokyo": "ap-northeast-1",
+}
 """Regions that the spot feed still calls by their oldest names."""
 
 GCP_SERVICES = {"compute": "6F81-5844-456A", "storage": "95FF-2EF5-5EA1", "kubernetes": "CCD8-9BF1-090E",

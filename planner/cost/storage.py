@@ -88,7 +88,7 @@ def s3_replication(reader: Reader, resource: Resource) -> Found:
     by: dict[str, Any] = {"kind": "traffic", "assumption": "coldGib"}
     if there != {here}:
         to = ", ".join(sorted(place.partition(":")[2] for place in there if place)) or "not in the plan"
-        yield from reader.line(resource, "between-regions", copied, f"copies to another region: {to}", **by)
+        yield from reader.line(resource, "between-regions", copied, f"copies to another region ({to})", **by)
     if any(at(rule, "destination.replicationTime.status") == "Enabled" for rule in items(resource.inputs, "rules")):
         service = "s3-replication-time-control"
         yield from reader.line(resource, service, copied, "copies within 15 minutes", **by)

@@ -7,6 +7,7 @@ from itertools import takewhile
 from math import ceil
 from typing import Any
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -265,15 +266,15 @@ def _assumptions(estimate: Estimate) -> RenderableType:
     # What an assumption is worth knowing for even where no line names it: sizes that others are counted from.
     used |= {"requestKib", "responseKib", "objectMib", "monthlyChange", "dataAgeDays"} & estimate.assumptions.keys()
     defaults = Assumptions().as_data()
-    text = Text(overflow="fold")
+    cells = []
     for name, value in estimate.assumptions.items():
         if name in used:
             values = " · ".join(map(count, value)) if isinstance(value, list) else count(value)
-            text.append(f"{name}\u00a0", "dim")
-            text.append(values.replace(" ", "\u00a0"), "bold" if value != defaults.get(name) else "")
-            text.append("   ")
-    where = Text("cost:assumptions in the stack file overrides them; --explain has every price with its source", "dim")
-    return Group(text, where)
+            cells.append(Text.assemble((f"{name} ", "dim"), (values, "bold" if value != defaults.get(name) else "")))
+    where = (
+        "cost:assumptions in the stack file overrides them (bold: it does); --explain tells every price and its source"
+    )
+    return Group(Columns(cells, padding=(0, 3)), Text(where, "dim"))
 
 
 def _gaps(estimate: Estimate) -> RenderableType:
