@@ -18,6 +18,7 @@ from components import (
     TieredStorage,
     TritonInference,
 )
+from components.accelerators import CATALOG
 from components.inference.traffic import HTTP
 from components.routing import neg_annotation, neg_name
 from components.security.traffic import DENY_ALL, among_themselves
@@ -238,9 +239,19 @@ def _tiers(settings: Settings, region: Region) -> dict[str, Any]:
 
 
 def _pool_of(settings: Settings, region: Region, accelerator: str) -> dict[str, Any]:
-    """The pool to serve from, where there is just one: on GKE it is by its pool that a pod gets the ladder's order."""
-    pools = [p.name for p in settings.node_pools_in(region) if p.purpose == "serving" and p.accelerator == accelerator]
-    return {"node_pool": pools[0]} if len(pools) == 1 else {}
+    """The pool to serve from, where there is just one: on GKE it is by its pool that a pod gets the ladder's order, and
+    where pods share a GPU they share the machine's cores and memory as well."""
+    pools = [p for p in settings.node_pools_in(region) if p.purpose == "serving" and p.accelerator == accelerator]
+    if len(pools) != 1:
+        return {}
+    sharing = pools[0].gpu_sharing
+    if sharing is None:
+        sharers = 1
+    elif sharing.mode == "mig":
+        sharers = CATALOG[accelerator].mig_partitions(sharing.profile or "")
+    else:
+        sharers = sharing.replicas or 1
+    return {"node_pool": pools[0].name, "pods_per_gpu": sharers}
 
 
 def _gpudirect(settings: Settings, region: Region) -> dict[str, Any]:

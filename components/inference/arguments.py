@@ -69,6 +69,7 @@ def checked_models(name: str, args: TritonInferenceArgs) -> list[Model]:
         "cpu",
         "memory_gib",
         "gpus",
+        "pods_per_gpu",
     ):
         number = args.get(argument, 1)
         if not isinstance(number, (int, float)) or not 0 < number < float("inf"):

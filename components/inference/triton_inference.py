@@ -84,8 +84,11 @@ class TritonInferenceArgs(TypedDict):
     """GiB/s from the object store to local disk; default 0.25, what the smallest GPU machines sustain."""
     device_bandwidth_gib_s: NotRequired[float]
     """GiB/s from local disk to GPU memory; default 0.5."""
+    pods_per_gpu: NotRequired[int]
+    """Pods that share each GPU of the pool, by MIG or time-slicing, and with it the machine; default 1."""
     cpu: NotRequired[float]
-    """Cores for each pod. Default 70 % of what the leanest machine with the accelerator has for as many GPUs."""
+    """Cores for each pod. Default its share of 70 % of what the leanest machine with the accelerator has for as many
+    GPUs."""
     memory_gib: NotRequired[float]
     """Memory for each pod in GiB, /dev/shm (1 GiB a GPU) included. Default as for `cpu`."""
     monitoring_namespace: NotRequired[str]
@@ -288,8 +291,7 @@ class TritonInference(pulumi.ComponentResource):
 def _share(args: TritonInferenceArgs, gpus: int) -> tuple[float, float]:
     """Cores and GiB of a pod: as given, else what fits any machine that may come."""
     offered = [m for m in machines(args["accelerator"], args["cloud"], args["region"]) if m.count >= gpus]
-    cpu = args.get("cpu", USABLE_SHARE * gpus * min(machine.vcpus / machine.count for machine in offered))
-    memory = args.get(
-        "memory_gib", USABLE_SHARE * gpus * min(machine.memory_gib / machine.count for machine in offered)
-    )
+    share = USABLE_SHARE * gpus / args.get("pods_per_gpu", 1)
+    cpu = args.get("cpu", share * min(machine.vcpus / machine.count for machine in offered))
+    memory = args.get("memory_gib", share * min(machine.memory_gib / machine.count for machine in offered))
     return cpu, memory

@@ -61,9 +61,10 @@ def _never_bound(objects: Objects, claim: Object) -> str:
         return (
             f"names the volume {name!r}, which is not there" if static and not objects.in_doubt(claim, VOLUME) else ""
         )
-    missing = [mode for mode in items(claim.spec, "accessModes") if mode not in items(volume.spec, "accessModes")]
-    if missing and UNKNOWN not in (*missing, *items(volume.spec, "accessModes")):
-        return f"wants {missing[0]}, and its volume {name} has {', '.join(items(volume.spec, 'accessModes'))}"
+    modes = items(volume.spec, "accessModes")
+    missing = [mode for mode in items(claim.spec, "accessModes") if mode not in modes]
+    if missing and modes and UNKNOWN not in (*missing, *modes):
+        return f"wants {missing[0]}, and its volume {name} has {', '.join(modes)}"
     wanted, there = (known(at(s, p)) for s, p in ((claim.spec, "resources.requests.storage"),
                                                    (volume.spec, "capacity.storage")))  # fmt: skip
     if wanted and there and wanted > there:

@@ -276,6 +276,12 @@ def test_cpu_and_memory_can_be_given() -> None:
     assert (requests["cpu"], requests["memory"]) == ("1500m", "6144Mi")
 
 
+def test_pods_that_share_a_gpu_share_its_machine(aws: Plan) -> None:
+    alone, shared = (triton(plan)["resources"]["requests"] for plan in (aws, plan_for(pods_per_gpu=2)))
+    assert int(shared["cpu"].removesuffix("m")) * 2 == int(alone["cpu"].removesuffix("m"))
+    assert _mebibytes(shared["memory"]) * 2 <= _mebibytes(alone["memory"]) + 2
+
+
 # ---- scaling
 
 
