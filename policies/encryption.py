@@ -125,7 +125,7 @@ def volumes_under_own_key(storage_class: Resource, _: Parameters) -> Iterator[st
         "ebs.csi.eks.amazonaws.com": "kmsKeyId",
         "pd.csi.storage.gke.io": "disk-encryption-kms-key",
     }.get(str(at(storage_class, "provisioner")))
-    if key and off(at(storage_class, "parameters", {}) and at(storage_class, f"parameters.{key}")):
+    if key and off(at(storage_class, f"parameters.{key}")):
         yield f"its volumes are under the cloud's key; expected the parameter {key}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from planner.inventory import Inventory
-from planner.plan import Resource
+from planner.plan import UNKNOWN, Resource
 from policies import kinds
 from policies.declare import Parameters, Violation, at, each, off, resource_policy, stack_policy, texts
 from policies.lookup import allows, managed, principals, statements, unclear
@@ -180,5 +180,7 @@ def nobody_is_everybody(resource: Resource, _: Parameters) -> Iterator[str]:
     fix="Use a WorkloadIdentity within the clusters and federation from outside.",
 )
 def no_long_lived_keys(key: Resource, _: Parameters) -> Iterator[str]:
+    if at(key, "status") in ("Inactive", UNKNOWN):
+        return
     owner = at(key, "user", at(key, "serviceAccountId", "somebody"))
     yield f"is a key without an end, of {'somebody' if unclear(owner) else owner}"

@@ -90,13 +90,19 @@ def nothing_open_to_the_world(inventory: Inventory, parameters: Parameters) -> I
         for balancer in inventory.plan.of_type(kinds.LOAD_BALANCER)
         for group in inventory.references(balancer, "securityGroups", kinds.SECURITY_GROUP)
     }
+    # A load balancer whose groups only the cloud knows may have any of them.
+    hidden = any(
+        unclear(at(balancer, "securityGroups", []))
+        and not inventory.references(balancer, "securityGroups", kinds.SECURITY_GROUP)
+        for balancer in inventory.plan.of_type(kinds.LOAD_BALANCER)
+    )
     ports = {int(port) for port in parameters["ports"] if str(port).isdigit()}
 
     def open_rule(rule, group: Resource | None) -> str:
         sources = {*texts(rule, "cidrBlocks"), *texts(rule, "ipv6CidrBlocks"), *texts(rule, "cidrIpv4")}
         if not {*sources, *texts(rule, "cidrIpv6")} & set(WORLD):
             return ""
-        at_door = group is not None and group.urn in fronts
+        at_door = group is not None and (hidden or group.urn in fronts)
         if at_door and rule.get("fromPort") == rule.get("toPort") and rule.get("fromPort") in ports:
             return ""
         if at_door and (unclear(rule.get("fromPort")) or unclear(rule.get("toPort"))) and "fromPort" in rule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.inventory import Inventory
-from planner.plan import Resource
+from planner.plan import UNKNOWN, Resource
 from policies import kinds
 from policies.declare import Parameters, Violation, at, each, off, on, resource_policy, stack_policy, texts
 from policies.lookup import attached, managed, unclear
@@ -98,30 +98,29 @@ def buckets_have_a_lifecycle(inventory: Inventory, _: Parameters) -> Iterator[Vi
     fix="Set storage.cold.replicateTo for the region, or replicate the bucket by other means.",
 )
 def buckets_have_a_second_copy(inventory: Inventory, _: Parameters) -> Iterator[Violation]:
+    settings = inventory.plan.of_type(kinds.S3_REPLICATION)
     copies = attached(inventory, "bucket", kinds.S3_BUCKET, kinds.S3_REPLICATION)
-    exempt = {r.urn for s in inventory.plan.of_type(kinds.S3_REPLICATION)
-              for r in inventory.references(s, "rules", kinds.S3_BUCKET)}  # fmt: skip
-    exempt |= attached(inventory, "targetBucket", kinds.S3_BUCKET, kinds.S3_LOGGING).by_urn.keys()
+    logs = attached(inventory, "targetBucket", kinds.S3_BUCKET, kinds.S3_LOGGING)
+    targets = {b.urn for one in settings for b in inventory.references(one, "rules", kinds.S3_BUCKET)}
     # A destination that only the cloud knows may be any of the buckets.
-    hidden = any(
-        unclear(at(setting, "rules")) and not inventory.references(setting, "rules", kinds.S3_BUCKET)
-        for setting in inventory.plan.of_type(kinds.S3_REPLICATION)
-    ) or any(unclear(at(setting, "targetBucket")) for setting in inventory.plan.of_type(kinds.S3_LOGGING))
+    certain = logs.certain and not any(
+        unclear(at(one, "rules")) and not inventory.references(one, "rules", kinds.S3_BUCKET) for one in settings
+    )
     for bucket in managed(inventory, kinds.S3_BUCKET):
-        if copies.lacks(bucket) and bucket.urn not in exempt and not hidden:
+        if certain and copies.lacks(bucket) and bucket.urn not in targets | logs.by_urn.keys():
             yield Violation("has no copy in another region", bucket)
     jobs = inventory.plan.of_type(kinds.TRANSFER_JOB)
-    sources = {r.urn for job in jobs for path in ("replicationSpec.gcsDataSource", "transferSpec.gcsDataSource")
-               for r in inventory.references(job, path, kinds.GCS_BUCKET)}  # fmt: skip
-    sinks = {r.urn for job in jobs for path in ("replicationSpec.gcsDataSink", "transferSpec.gcsDataSink")
-             for r in inventory.references(job, path, kinds.GCS_BUCKET)}  # fmt: skip
-    hidden = any(
-        unclear(at(job, "replicationSpec", at(job, "transferSpec"))) and not {*sources, *sinks} for job in jobs
+    ends = [f"{spec}.{end}" for spec in ("replicationSpec", "transferSpec") for end in ("gcsDataSource", "gcsDataSink")]
+    copied = {b.urn for job in jobs for end in ends for b in inventory.references(job, end, kinds.GCS_BUCKET)}
+    certain = all(
+        inventory.references(job, end, kinds.GCS_BUCKET) or not unclear(at(job, end, ""))
+        for job in jobs
+        for end in ends
     )
     for bucket in managed(inventory, kinds.GCS_BUCKET):
         # Dual and multi-regions (EU, US, ASIA, NAM4, …) are two copies by themselves.
         spread = at(bucket, "customPlacementConfig") is not None or "-" not in str(at(bucket, "location", "US"))
-        if bucket.urn not in sources | sinks and not spread and not hidden:
+        if certain and bucket.urn not in copied and not spread and at(bucket, "location") != UNKNOWN:
             yield Violation("has no copy in another region", bucket)
 
 

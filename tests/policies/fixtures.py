@@ -2,12 +2,13 @@
 
 `tests/policies/fixtures/<policy>.yaml` has the lists `passing` and `failing`. An entry is a resource (`type`, `inputs`;
 `name`, `outputs`, `id`, `parent`, `protect`, `dependencies` by name), or a list of resources that make up a stack. Each
-entry is judged by itself, with the policy's defaults, or with the `parameters` beside the lists.
+entry is judged by itself, with the policy's defaults, or with the `parameters` beside the lists, on the day `today`.
 The word UNKNOWN stands for a value that only the cloud knows.
 """
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ def load(name: str) -> dict[str, Any]:
     """The fixtures of a policy; KeyError-free: lists that are missing are empty."""
     path = FOLDER / f"{name}.yaml"
     document = yaml.safe_load(path.read_text()) if path.exists() else {}
-    unknown = document.keys() - {"passing", "failing", "parameters"}
+    unknown = document.keys() - {"passing", "failing", "parameters", "today"}
     assert not unknown, f"{path.name}: {unknown}"
-    return {"passing": [], "failing": [], "parameters": {}} | document
+    return {"passing": [], "failing": [], "parameters": {}, "today": date.min} | document
 
 
 def plan_of(entry: Any) -> Plan:
@@ -40,9 +41,9 @@ def plan_of(entry: Any) -> Plan:
     return Plan.of("fixtures", "test", [_resource(item, urn_of) for item in described])
 
 
-def violations(policy: Policy, plan: Plan, parameters: dict[str, Any]) -> list[Violation]:
-    """What a policy finds in a stack."""
-    given = policy.parameters(Rules(parameters={policy.name: parameters}))
+def violations(policy: Policy, plan: Plan, found: dict[str, Any]) -> list[Violation]:
+    """What a policy finds in a stack, on the terms of its fixtures."""
+    given = policy.parameters(Rules(parameters={policy.name: found["parameters"]}, today=found["today"]))
     if policy.whole:
         return list(policy.of_stack(Inventory(plan), given))
     return [v for r in plan if r.type in policy.types for v in policy.of_resource(r, given)]

@@ -44,7 +44,7 @@ def test_a_policy_passes_its_passing_fixtures(policy: Policy) -> None:
     assert found["passing"], f"tests/policies/fixtures/{policy.name}.yaml has nothing that passes"
     for entry in found["passing"]:
         plan = fixtures.plan_of(entry)
-        assert fixtures.violations(policy, plan, found["parameters"]) == [], entry
+        assert fixtures.violations(policy, plan, found) == [], entry
         assert policy.whole or any(r.type in policy.types for r in plan), f"the policy doesn't look at {entry}"
 
 
@@ -52,7 +52,7 @@ def test_a_policy_fails_its_failing_fixtures(policy: Policy) -> None:
     found = fixtures.load(policy.name)
     assert found["failing"], f"tests/policies/fixtures/{policy.name}.yaml has nothing that fails"
     for entry in found["failing"]:
-        violations = fixtures.violations(policy, fixtures.plan_of(entry), found["parameters"])
+        violations = fixtures.violations(policy, fixtures.plan_of(entry), found)
         assert violations, entry
         assert all(violation.message and violation.message[0] != " " for violation in violations)
 
@@ -67,7 +67,7 @@ def test_a_policy_survives_what_is_not_known(policy: Policy) -> None:
                 for value in (UNKNOWN, None, "", [], {}, 7, [UNKNOWN], {"a": UNKNOWN}):
                     odd = replace(resource, inputs=_with(resource.inputs, path, value))
                     other = Plan.of("p", "s", [r for r in plan if r is not resource] + [odd])
-                    fixtures.violations(policy, other, found["parameters"])
+                    fixtures.violations(policy, other, found)
 
 
 def test_a_policy_lets_pass_what_passes_when_it_is_not_known(policy: Policy) -> None:
@@ -78,7 +78,7 @@ def test_a_policy_lets_pass_what_passes_when_it_is_not_known(policy: Policy) -> 
             for path in _paths(resource.inputs):
                 unknown = replace(resource, inputs=_with(resource.inputs, path, UNKNOWN))
                 other = Plan.of("p", "s", [r for r in plan if r is not resource] + [unknown])
-                found_now = fixtures.violations(policy, other, found["parameters"])
+                found_now = fixtures.violations(policy, other, found)
                 assert found_now == [], (resource.name, path)
 
 
