@@ -15,7 +15,18 @@ from planner.inventory import Inventory
 from planner.plan import Plan
 from planner.rules import STALE, Judgement, Rules
 
-CHECKS = ("policies", "quota", "offers", "network", "network_paths", "versions", "failure", "contracts")
+CHECKS = (
+    "policies",
+    "placement",
+    "quota",
+    "offers",
+    "network",
+    "network_paths",
+    "failure",
+    "contracts",
+    "versions",
+    "budget",
+)
 """Modules of planner.checks."""
 
 
