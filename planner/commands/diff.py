@@ -37,6 +37,10 @@ with where it left BASE.
 The exit status is 1 if the change brings an error."""
 
 
+FORMATS = ("terminal", "markdown", "json", "sarif")
+_SUFFIXES = {".md": "markdown", ".json": "json", ".sarif": "sarif"}
+
+
 def add(commands) -> None:
     """Add the command to `aicloud`."""
     diff = commands.add_parser(
@@ -51,10 +55,15 @@ def add(commands) -> None:
     diff.add_argument(
         "--stack", action="append", default=[], metavar="STACK", help="only this environment; may be repeated"
     )
+    diff.add_argument("--format", choices=FORMATS, default="terminal", help="of what is printed; default: terminal")
     diff.add_argument(
-        "--format", choices=("terminal", "markdown", "json", "sarif"), default="terminal", help="default: terminal"
+        "--out",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="write it into a file too, .md, .json, .sarif or text by its name; may be repeated",
     )
-    diff.add_argument("--out", type=Path, metavar="FILE", help="write into a file; a short summary is printed")
     diff.add_argument("--full", action="store_true", help="every property of every change, in a terminal")
     diff.add_argument("--marker", default="diff", metavar="NAME", help="tells comments of one pull request apart")
     source.add_project(diff)
@@ -63,41 +72,38 @@ def add(commands) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Compare, and show what was found."""
     report = _report(parsed)
-    text = _rendered(report, parsed)
-    if parsed.out:
-        source.write(parsed.out, text)
-        from planner.diff import words
-
-        print(f"{words.headline(report)[1]}; written to {parsed.out}")
-    else:
-        sys.stdout.write(text)
+    sys.stdout.write(_rendered(report, parsed.format, parsed, to_terminal=True))
+    for path in parsed.out:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source.write(path, _rendered(report, _SUFFIXES.get(path.suffix, "terminal"), parsed))
     return 1 if report.errors else 0
 
 
-def _rendered(report: Report, parsed: argparse.Namespace) -> str:
-    if parsed.format == "json":
+def _rendered(report: Report, as_format: str, parsed: argparse.Namespace, *, to_terminal: bool = False) -> str:
+    if as_format == "json":
         from planner.diff.plain_data import as_json
 
         return as_json(report)
-    if parsed.format == "sarif":
+    if as_format == "sarif":
         return _sarif(report)
-    if parsed.format == "markdown":
+    if as_format == "markdown":
         from planner.diff.markdown import markdown, marker
 
         return markdown(report, marker=marker(parsed.marker))
     from planner.diff.terminal import show
 
     like = source.console()
-    to_terminal = parsed.out is None and like.is_terminal
+    colored = to_terminal and like.is_terminal
+    file = io.StringIO()
     console = Console(
-        file=io.StringIO(),
-        force_terminal=to_terminal,
-        width=like.width if to_terminal else source.WIDTH_OF_A_FILE,
+        file=file,
+        force_terminal=colored,
+        width=like.width if colored else source.WIDTH_OF_A_FILE,
         highlight=False,
-        color_system=like.color_system if to_terminal else None,  # type: ignore[arg-type]
+        color_system="auto" if colored else None,
     )
     show(report, console, full=parsed.full)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines()) if not colored else file.getvalue()
 
 
 def _sarif(report: Report) -> str:
@@ -128,7 +134,7 @@ def _report(parsed: argparse.Namespace) -> Report:
     with _sides(parsed) as (old, new):
         notes: list[str] = []
         comparisons = tuple(
-            assess.assess(*(side.plan(stack, notes, other) for side, other in ((old, new), (new, old))), today)
+            assess.assess(old.plan(stack, notes, new), new.plan(stack, notes, old), today)
             for stack in _stacks(parsed, old, new)
         )
         return Report(old.label, new.label, comparisons, tuple(notes))
@@ -215,13 +221,12 @@ class _Tree:
         from planner.engine import preview, project
         from planner.plan import Plan
 
-        name = Path.cwd() if self.directory == Path() else self.directory
         if stack not in self.stacks():
             notes.append(f"{self.label} has no environment {stack}")
             return Plan.of("", stack, [])
         with source.progress(f"previewing {stack} of {self.label}"):
             # Beside what a real cloud has said, values that are made up would all be differences.
-            plan = preview(project.load(name, stack), simulate_up=isinstance(other, _Tree))
+            plan = preview(project.load(self.directory, stack), simulate_up=isinstance(other, _Tree))
         if plan.errors and self.label != WORKING_TREE:
             notes.append(
                 f"{stack} of {self.label} doesn't preview without errors, so what is compared is not whole: "

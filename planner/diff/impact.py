@@ -139,14 +139,15 @@ def _impact(
         rolled = standing.rolled(old_of.get(change.urn, change.urn), change)
         if rolled is None:
             return None
-        return Impact("rolled", tuple(standing.losses(rolled[0])), tuple(map(_pods, rolled[1])))
+        rungs, workloads, because = rolled
+        return Impact("rolled", tuple(standing.losses(rungs)), tuple(map(_pods, workloads)), because)
     reached = _reached(change.urn, changes, followers)
     here = {old_of.get(urn, urn) for urn in reached}
     rungs, workloads = standing.on(here)
     losses, pods = tuple(standing.losses(rungs)), tuple(map(_pods, workloads))
     if not losses and not pods and len(reached) == 1:
         return None
-    return Impact("gone" if change.op == "delete" else "replaced", losses, pods, len(reached) - 1)
+    return Impact("gone" if change.op == "delete" else "replaced", losses, pods, resources=len(reached) - 1)
 
 
 def _reached(start: str, changes: Mapping[str, Change], followers: Mapping[str, list[str]]) -> set[str]:
@@ -199,23 +200,28 @@ class _Standing:
             workloads |= {(w.urn, w.part): w for w in self.workloads.get(urn, ())}
         return list(rungs.values()), list(workloads.values())
 
-    def rolled(self, urn: str, change: Change) -> tuple[list[Rung], list[Workload]] | None:
-        """Machines and pods that an update exchanges; None where it exchanges none."""
+    def rolled(self, urn: str, change: Change) -> tuple[list[Rung], list[Workload], tuple[str, ...]] | None:
+        """Machines and pods that an update exchanges, and the properties that do it; None where it exchanges none."""
         wanted = _ROLLS.get(change.type, ())
-        if not any(one_above_other(".".join(plain_steps(p.path)), path) for p in change.properties for path in wanted):
+        paths = tuple(
+            p.path
+            for p in change.properties
+            if any(one_above_other(".".join(plain_steps(p.path)), path) for path in wanted)
+        )
+        if not paths:
             return None
-        if change.type != _NODE_CLASS:
-            return self.on([urn])
-        resource = self.plan.by_urn[urn]
-        name = _in(resource.inputs, "metadata", "name")
-        pools = [
-            other.urn
-            for other in self.plan
-            if other.provider == resource.provider
-            and other.urn in self.rungs
-            and _in(other.inputs, "spec", "template", "spec", "nodeClassRef", "name") == name
-        ]
-        return self.on(pools)
+        pools = [urn]
+        if change.type == _NODE_CLASS:
+            resource = self.plan.by_urn[urn]
+            name = _in(resource.inputs, "metadata", "name")
+            pools = [
+                other.urn
+                for other in self.plan
+                if other.provider == resource.provider
+                and other.urn in self.rungs
+                and _in(other.inputs, "spec", "template", "spec", "nodeClassRef", "name") == name
+            ]
+        return *self.on(pools), paths
 
     def losses(self, rungs: Iterable[Rung]) -> Iterator[Loss]:
         """Machines by region and purpose, as parts of what there is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from planner.diff import words
 from planner.diff.model import Change, Comparison, Report
@@ -20,6 +20,8 @@ def marker(name: str = "diff") -> str:
 MARKER = marker()
 
 _ICONS = {"error": "❌", "warning": "⚠️", "ok": "✅", "info": "ℹ️"}  # noqa: RUF001
+_OPEN = 6
+"""Rows that are told without a fold."""
 _PROPERTIES = 12
 """Properties shown of one change."""
 
@@ -38,7 +40,19 @@ def markdown(report: Report, *, marker: str = MARKER, limit: int = LIMIT) -> str
         page.add(f"\nNothing changes in {', '.join(code(name, 40) for name in same[:12])}.\n")
     page.block("", [f"> {_ICONS['info']} {plain(n)}" for n in _notes(report)], "", "note")
     page.block("\n### What breaks\n", list(_breaking(changed)), "", "error")
-    page.block(_TAKEN, list(_taken(changed)), "", "replacement or deletion")
+    page.block(
+        f"\n### What it takes down\n\n{_TAKEN}", list(_taken(changed, words.gone)), "", "replacement or deletion"
+    )
+    rolled = list(_taken(changed, words.rolled))
+    if len(rolled) > _OPEN:
+        page.block(
+            f"\n<details><summary>Machines and pods exchanged a few at a time: {len(rolled)}</summary>\n\n{_TAKEN}",
+            rolled,
+            "\n</details>",
+            "exchange",
+        )
+    else:
+        page.block(f"\n### Exchanged a few at a time\n\n{_TAKEN}", rolled, "", "exchange")
     page.block(_POOLS, list(_pools(changed)), "", "pool")
     page.block("\n### Findings\n", list(_findings(changed)), "", "finding")
     for comparison in changed:
@@ -111,23 +125,19 @@ def _finding(of: Comparison, finding: Finding) -> str:
     return f"- {icon} {code(of.environment, 40)}{where}{place} {plain(finding.message, 600)}{remedy} _{rule}_"
 
 
-_TAKEN = (
-    "\n### What it takes down\n\n"
-    "| | resource | why | takes down |\n|---|---|---|---|"
-)  # fmt: skip
+_TAKEN = "| | resource | why | takes down |\n|---|---|---|---|"
 
 
-def _taken(comparisons: Sequence[Comparison]) -> Iterator[str]:
+def _taken(comparisons: Sequence[Comparison], which: Callable[[Comparison], list[Change]]) -> Iterator[str]:
     for of in comparisons:
-        standing = [*words.roots(of, "delete", "replace"), *words.rolled(of)]
-        for group in words.groups(standing):
+        for group in words.groups(which(of)):
             change = group.first
+            how = f"<br>{plain(words.how(change))}" if change.op == "replace" else ""
             verb = {"update": "rolls"}.get(change.op, change.op)
-            resource = f"{plain(change.kind)}<br>{_names(group)}"
             why = "<br>".join(plain(reason, 200) for reason in change.reasons[:3]) or _because(change)
             yield (
-                f"| {code(of.environment, 40)} **{verb}**<br>{plain(words.how(change))} "
-                f"| {resource} | {why} | {'<br>'.join(_down(group)) or 'nothing that serves'} |"
+                f"| {code(of.environment, 40)} **{verb}**{how} | {plain(change.kind)}<br>{_names(group)} "
+                f"| {why} | {'<br>'.join(_down(group)) or 'nothing that serves'} |"
             )
 
 
@@ -136,7 +146,8 @@ def _because(change: Change) -> str:
         return plain(change.notes[0], 200)
     if change.op == "delete":
         return "not in the program any more"
-    paths = list(dict.fromkeys(p.path for p in change.properties))[:3]
+    because = change.impact.because if change.impact is not None else ()
+    paths = list(dict.fromkeys(because or [p.path for p in change.properties]))[:3]
     by = f", from {code(words.named(change.causes[0]), 100)}" if change.causes and change.follows else ""
     return ", ".join(code(path, 100) for path in paths) + by
 

@@ -59,6 +59,8 @@ class Impact:
     capacity: tuple[Loss, ...] = ()
     workloads: tuple[str, ...] = ()
     """Deployments and the like that go with it, `name in region (n pods)`."""
+    because: tuple[str, ...] = ()
+    """Properties of which the change exchanges machines or pods."""
     resources: int = 0
     """How many other resources follow from it."""
 

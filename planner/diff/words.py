@@ -86,17 +86,15 @@ def pools(found: Iterable[Capacity]) -> list[tuple[Capacity, str]]:
 
 
 def loss(of: Loss) -> str:
-    """`2 to 20 serving accelerators of aws:us-east-1, all there, 20% of all`."""
+    """`2 to 20 serving accelerators of aws:us-east-1, 100% there, 20% of all regions`."""
     unit = "accelerator" if of.accelerators else "machine"
     purpose = f"{of.purpose} " if of.purpose else ""
     plural = "" if (of.least, of.largest) == (1, 1) else "s"
     text = f"{machines((of.least, of.largest))} {purpose}{unit}{plural} of {of.region}"
     if of.share_of_region is not None:
-        text += ", all there" if of.share_of_region == 1 else f", {of.share_of_region:.0%} there"
+        text += f", {of.share_of_region:.0%} there"
     if of.share_of_all is not None and of.share_of_all != of.share_of_region:
-        text += f", {of.share_of_all:.0%} of all"
-    elif of.share_of_all == 1:
-        text += " and of all"
+        text += f", {of.share_of_all:.0%} of all regions"
     return text
 
 
@@ -195,9 +193,9 @@ def arrow(of: Property, width: int) -> tuple[str, str]:
     return value(of.old, width), value(of.new, width)
 
 
-def roots(comparison: Comparison, *ops: str) -> list[Change]:
-    """Changes of these ops that do not follow from another."""
-    return [change for change in comparison.of(*ops) if not change.follows]
+def gone(comparison: Comparison) -> list[Change]:
+    """Deletions and replacements that do not follow from another."""
+    return [change for change in comparison.of("delete", "replace") if not change.follows]
 
 
 def named(urn: str) -> str:
