@@ -78,11 +78,11 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: 
         yield from _disjoint(network, inventory)
     addons = _addons(inventory)
     for cluster in inventory.clusters:
-        if network := by_urn.get(cluster.network):
-            if cluster.cloud == "aws":
-                yield from _aws(cluster, network, addons.get(cluster.urn), inventory)
-            else:
-                yield from _gcp(cluster, network, inventory)
+        own = by_urn.get(cluster.network)
+        if own and cluster.cloud == "aws":
+            yield from _aws(cluster, own, addons.get(cluster.urn), inventory)
+        elif own:
+            yield from _gcp(cluster, own, inventory)
     yield from _nics(by_urn.values(), inventory)
 
 
@@ -326,8 +326,8 @@ def _nics(networks: Iterable[Network], inventory: Inventory) -> Iterator[Finding
     for rung in (rung for cluster in inventory.clusters for rung in cluster.rungs if rung.manager == "gke"):
         pool = inventory.plan.by_urn[rung.urn]
         if items(pool.inputs, "networkConfig.additionalNodeNetworkConfigs"):
-            for subnet in inventory.references(pool, "networkConfig.additionalNodeNetworkConfigs", SUBNETWORK):
-                taken[subnet.urn] += rung.max or 0
+            for named in inventory.references(pool, "networkConfig.additionalNodeNetworkConfigs", SUBNETWORK):
+                taken[named.urn] += rung.max or 0
     for subnet in (subnet for network in networks for subnet in network.subnets):
         if subnet.cidr and taken[subnet.urn] > subnet.cidr.num_addresses - GCP_KEEPS:
             yield SUFFICE.finding(

@@ -69,13 +69,13 @@ def _offered(rung: Rung, resource: Resource) -> Iterator[Finding]:
         return
     known = [CATALOG.get((cloud, name)) for name in rung.machine_types]
     absent = [m for m in known if isinstance(m, MachineType) and region not in m.regions]
-    for machine in absent:
+    for missing in absent:
         # Karpenter takes another type where it may choose; a group of one type never gets a machine.
         alone = len(absent) == len(rung.machine_types)
         yield OFFERED.finding(
-            f"{machine.name} is not offered in {region}; it is in {', '.join(machine.regions)}",
+            f"{missing.name} is not offered in {region}; it is in {', '.join(missing.regions)}",
             resource,
-            subject=machine.name,
+            subject=missing.name,
             severity="error" if alone else "warning",
         )
     for name, machine in zip(rung.machine_types, known, strict=True):

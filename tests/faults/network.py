@@ -41,7 +41,7 @@ def peered_with_the_same_pod_addresses(states: list[State]) -> None:
             "type": PEERING,
             "custom": True,
             "id": "pcx-0123456789abcdef0",
-            "inputs": {"region": "us-east-1", "vpcId": one["id"], "peerVpcId": other["id"], "peerRegion": "eu-central-1"},
+            "inputs": {"vpcId": one["id"], "peerVpcId": other["id"], "peerRegion": "eu-central-1"},
             "propertyDependencies": {"vpcId": [one["urn"]], "peerVpcId": [other["urn"]]},
         }
     )  # fmt: skip
