@@ -26,6 +26,7 @@ CHECKS = (
     "contracts",
     "versions",
     "budget",
+    "destroy",
 )
 """Modules of planner.checks."""
 

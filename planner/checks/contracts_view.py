@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from planner.inventory import Inventory, Workload
+from planner.inventory.inventory import EKS_CLUSTER
 from planner.inventory.links import Links
 from planner.inventory.objects import NAMESPACE, Object, Objects, maps, selects
 from planner.inventory.references import at, mapping, texts
@@ -43,15 +44,19 @@ class View:
         cluster are in this plan at all."""
         return (
             near.namespace != UNKNOWN
-            and near.cluster in self._clusters_with_pods
+            and near.cluster in self.workloads_of
             and not self.releases(near)
             and all(workload.kind in _PLAIN for workload in self.objects.pods(near))
         )
 
     @cached_property
-    def _clusters_with_pods(self) -> frozenset[str]:
-        owners = (self.objects.by_urn.get(workload.urn) for workload in self.inventory.workloads)
-        return frozenset(owner.cluster for owner in owners if owner)
+    def workloads_of(self) -> Mapping[str, list[Workload]]:
+        """URN of a cluster -> its pod templates."""
+        found: dict[str, list[Workload]] = {}
+        for workload in self.inventory.workloads:
+            if owner := self.objects.by_urn.get(workload.urn):
+                found.setdefault(owner.cluster, []).append(workload)
+        return found
 
     # ---- charts
 
@@ -88,6 +93,35 @@ class View:
         named = self.inventory.references(release, "namespace", NAMESPACE)
         name = at(named[0].inputs, "metadata.name") if len(named) == 1 else UNKNOWN
         return name if isinstance(name, str) else UNKNOWN
+
+    @cached_property
+    def addons(self) -> Mapping[str, list[Resource]]:
+        """URN of a cluster -> its EKS add-ons."""
+        found: dict[str, list[Resource]] = {}
+        for addon in self.links.of_type("aws:eks/addon:Addon"):
+            for cluster in self.inventory.references(addon, "clusterName", EKS_CLUSTER)[:1]:
+                found.setdefault(cluster.urn, []).append(addon)
+        return found
+
+    @cached_property
+    def associations(self) -> Mapping[str, list[Resource]]:
+        """URN of a cluster -> the pod identities of its service accounts."""
+        found: dict[str, list[Resource]] = {}
+        for one in self.links.of_type("aws:eks/podIdentityAssociation:PodIdentityAssociation"):
+            for cluster in self.inventory.references(one, "clusterName", EKS_CLUSTER)[:1]:
+                found.setdefault(cluster.urn, []).append(one)
+        return found
+
+    @cached_property
+    def role_parts(self) -> Mapping[str, list[Resource]]:
+        """URN of an IAM role -> its permissions."""
+        found: dict[str, list[Resource]] = {}
+        for part in self.links.of_type(
+            "aws:iam/rolePolicy:RolePolicy", "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
+        ):
+            for role in self.inventory.references(part, "role", "aws:iam/role:Role"):
+                found.setdefault(role.urn, []).append(part)
+        return found
 
     # ---- namespaces
 
