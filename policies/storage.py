@@ -147,7 +147,7 @@ _STATEFUL = (
     fix="Set `ai-cloud:protect: true`, or protect=True among the resource's options.",
 )
 def stateful_resources_are_protected(resource: Resource, _: Parameters) -> Iterator[str]:
-    if not resource.protect and not resource.retain_on_delete:
+    if not resource.protect:
         yield "may be deleted or replaced by any change; expected protect"
 
 
