@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory
-from planner.inventory.firewalls import ANYWHERE, GROUP, IN, OUT, Opening, SecurityGroups, firewalls
-from planner.inventory.model import Cluster
+from planner.inventory.firewalls import ANYWHERE, GROUP, IN, OUT, Firewall, Opening, SecurityGroups, firewalls
+from planner.inventory.model import Cluster, Workload
 from planner.inventory.networks import CLOSED, SUBNET, SUBNETWORK, Endpoint, Network, Subnet, networks
 from planner.inventory.references import at, items, mapping
 from planner.inventory.rungs import LAUNCH_TEMPLATE, NODE_CLASS, RELEASE
@@ -70,10 +70,12 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: 
     """What cannot be reached."""
     by_urn = {network.urn: network for network in networks(inventory)}
     groups = SecurityGroups(inventory)
+    services = _services(inventory)
     for cluster in inventory.clusters:
         if network := by_urn.get(cluster.network):
             if cluster.cloud == "aws":
-                yield from _endpoints(cluster, network, groups, inventory)
+                called = ALWAYS | services.get(cluster.urn, {})
+                yield from _endpoints(cluster, network, called, groups, inventory)
             else:
                 yield from _google_access(cluster, network, inventory)
     yield from _efa(groups, inventory)
@@ -84,7 +86,9 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: 
 # ---- services of the cloud
 
 
-def _endpoints(cluster: Cluster, network: Network, groups: SecurityGroups, inventory: Inventory) -> Iterator[Finding]:
+def _endpoints(
+    cluster: Cluster, network: Network, called: Mapping[str, str], groups: SecurityGroups, inventory: Inventory
+) -> Iterator[Finding]:
     resource = inventory.plan.by_urn[cluster.urn]
     named = {one.urn for one in inventory.references(resource, "vpcConfig.subnetIds", SUBNET)}
     own = [subnet for subnet in network.subnets if subnet.urn in named]
@@ -96,7 +100,7 @@ def _endpoints(cluster: Cluster, network: Network, groups: SecurityGroups, inven
     severity = "error" if closed else "warning"
     how = "and there is no way out" if closed else "so it goes through NAT"
     shut: set[tuple[str, str]] = set()
-    for service, reason in _services(cluster, inventory).items():
+    for service, reason in called.items():
         there = [endpoint for endpoint in network.endpoints if endpoint.service == service]
         if not there:
             yield ENDPOINTS.finding(
@@ -117,22 +121,20 @@ def _endpoints(cluster: Cluster, network: Network, groups: SecurityGroups, inven
         )
 
 
-def _services(cluster: Cluster, inventory: Inventory) -> dict[str, str]:
-    """Services that this cluster calls, and why."""
-    plan, found = inventory.plan, dict(ALWAYS)
-    releases = [one for one in plan.of_type(RELEASE) if inventory.cluster_of(one) == cluster.urn]
-    charts = {str(one.inputs.get("chart")).rsplit("/", 1)[-1]: one for one in releases}
-    if "aws-load-balancer-controller" in charts:
-        found |= BALANCERS
-    if karpenter := charts.get("karpenter"):
-        found |= KARPENTER
-        if at(karpenter.inputs, "values.settings.interruptionQueue"):
-            found |= INTERRUPTIONS
-    for addon in plan.of_type("aws:eks/addon:Addon"):
-        if addon.inputs.get("addonName") == "eks-pod-identity-agent" and any(
-            one.urn == cluster.urn for one in inventory.references(addon, "clusterName", _EKS_CLUSTER)
-        ):
-            found |= POD_IDENTITY
+def _services(inventory: Inventory) -> dict[str, dict[str, str]]:
+    """Cluster -> services that what is installed there calls, beside those of every cluster, and why."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for release in inventory.plan.of_type(RELEASE):
+        cluster, chart = inventory.cluster_of(release), str(release.inputs.get("chart")).rsplit("/", 1)[-1]
+        if chart == "aws-load-balancer-controller":
+            found[cluster] |= BALANCERS
+        elif chart == "karpenter":
+            queue = at(release.inputs, "values.settings.interruptionQueue")
+            found[cluster] |= KARPENTER | (INTERRUPTIONS if queue else {})
+    for addon in inventory.plan.of_type("aws:eks/addon:Addon"):
+        if addon.inputs.get("addonName") == "eks-pod-identity-agent":
+            for named in inventory.references(addon, "clusterName", _EKS_CLUSTER):
+                found[named.urn] |= POD_IDENTITY
     return found
 
 
@@ -306,7 +308,7 @@ def _reaches(
 
 
 def _node_groups(cluster: str, groups: SecurityGroups, inventory: Inventory) -> set[str]:
-    rungs = [rung for one in inventory.clusters if one.urn == cluster for rung in one.rungs]
+    rungs = next((one.rungs for one in inventory.clusters if one.urn == cluster), ())
     return {group for rung in rungs for group in _machine_groups(inventory.plan.by_urn[rung.urn], groups, inventory)}
 
 
@@ -322,14 +324,19 @@ def _number(value: object) -> int:
 
 def _google_health(inventory: Inventory) -> Iterator[Finding]:
     """Of standalone network endpoint groups, for which GKE opens no firewall."""
-    rules = firewalls(inventory)
+    rules: dict[str, list[Firewall]] = defaultdict(list)
+    for rule in firewalls(inventory):
+        rules[rule.network].append(rule)
     of_cluster = {cluster.urn: cluster for cluster in inventory.clusters if cluster.cloud == "gcp"}
+    workloads: dict[str, list[Workload]] = defaultdict(list)
+    for workload in inventory.workloads:
+        workloads[workload.cluster].append(workload)
     for service in inventory.plan.of_type(_SERVICE):
         cluster = of_cluster.get(inventory.cluster_of(service))
         if cluster is None or not cluster.network:
             continue
-        for port in _exposed_ports(service, inventory):
-            shut = [block for block in GOOGLE_CHECKERS if not _admits(rules, cluster.network, block, port)]
+        for port in _exposed_ports(service, workloads[cluster.urn]):
+            shut = [block for block in GOOGLE_CHECKERS if not _admits(rules[cluster.network], block, port)]
             if shut:
                 yield HEALTH.finding(
                     f"no firewall rule of {inventory.plan.by_urn[cluster.network].name} lets Google's load balancers "
@@ -340,9 +347,9 @@ def _google_health(inventory: Inventory) -> Iterator[Finding]:
                 )
 
 
-def _admits(rules: list, network: str, block: IPv4Network, port: int) -> bool:
+def _admits(rules: list[Firewall], block: IPv4Network, port: int) -> bool:
     for rule in rules:
-        if rule.network != network or not rule.passes(port):
+        if not rule.passes(port):
             continue
         if rule.allows and any(block.subnet_of(source) for source in rule.sources):
             return True
@@ -351,7 +358,7 @@ def _admits(rules: list, network: str, block: IPv4Network, port: int) -> bool:
     return False
 
 
-def _exposed_ports(service: Resource, inventory: Inventory) -> list[int]:
+def _exposed_ports(service: Resource, workloads: list[Workload]) -> list[int]:
     """Ports of pods behind the standalone NEGs that a Service asks for."""
     text = at(service.inputs, "metadata.annotations")
     asked = text.get("cloud.google.com/neg") if isinstance(text, dict) else None
@@ -363,14 +370,14 @@ def _exposed_ports(service: Resource, inventory: Inventory) -> list[int]:
     for port in items(service.inputs, "spec.ports"):
         if str(_number(at(port, "port"))) in exposed:
             target = at(port, "targetPort")
-            found += [_number(target) or _named_port(str(target), service, inventory) or _number(at(port, "port"))]
+            found += [_number(target) or _named_port(str(target), service, workloads) or _number(at(port, "port"))]
     return [port for port in found if port]
 
 
-def _named_port(name: str, service: Resource, inventory: Inventory) -> int:
+def _named_port(name: str, service: Resource, workloads: list[Workload]) -> int:
     selector = mapping(service.inputs, "spec.selector")
-    for workload in inventory.workloads:
-        if workload.cluster == inventory.cluster_of(service) and selector.items() <= dict(workload.labels).items():
+    for workload in workloads:
+        if selector.items() <= dict(workload.labels).items():
             for container in items(workload.spec, "containers"):
                 for port in items(container, "ports"):
                     if at(port, "name") == name:

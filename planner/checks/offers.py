@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from components.machine_types import MachineType
 from components.regions import REGIONS
@@ -50,12 +50,17 @@ _CPU_RUNGS = frozenset({"reservation", "spot", "on-demand"})
 
 def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: ARG001
     """What no cloud would give."""
+    reserved = {
+        one.id: zone
+        for one in inventory.plan.of_type(_RESERVATION)
+        if isinstance(zone := one.inputs.get("availabilityZone"), str) and zone != UNKNOWN
+    }
     for cluster in inventory.clusters:
         for rung in cluster.rungs:
             resource = inventory.plan.by_urn[rung.urn]
             yield from _offered(rung, resource)
             yield from _possible(rung, resource)
-            yield from _in_one_zone(rung, resource, inventory)
+            yield from _in_one_zone(rung, resource, reserved)
     for resource in inventory.plan:
         yield from _zones(resource, inventory.regions[resource.urn])
 
@@ -100,7 +105,7 @@ def _possible(rung: Rung, resource: Resource) -> Iterator[Finding]:
             )
 
 
-def _in_one_zone(rung: Rung, resource: Resource, inventory: Inventory) -> Iterator[Finding]:
+def _in_one_zone(rung: Rung, resource: Resource, reserved: Mapping[str, str]) -> Iterator[Finding]:
     if rung.manager != "eks" or UNKNOWN in texts(resource.inputs.get(NODE_GROUP_SUBNETS)):
         return
     if len(rung.zones) > 1:
@@ -110,13 +115,13 @@ def _in_one_zone(rung: Rung, resource: Resource, inventory: Inventory) -> Iterat
                 resource,
                 subject=what,
             )
-    for named in inventory.plan.of_type(_RESERVATION):
-        zone = named.inputs.get("availabilityZone")
-        if named.id in rung.reservations and isinstance(zone, str) and rung.zones and zone not in rung.zones:
+    for reservation in rung.reservations:
+        zone = reserved.get(reservation)
+        if zone and rung.zones and zone not in rung.zones:
             yield ONE_ZONE.finding(
-                f"{named.id} lies in {zone}, and the node group's machines in {', '.join(rung.zones)}",
+                f"{reservation} lies in {zone}, and the node group's machines in {', '.join(rung.zones)}",
                 resource,
-                subject=named.id,
+                subject=reservation,
             )
 
 

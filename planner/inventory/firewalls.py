@@ -74,6 +74,13 @@ class SecurityGroups:
         }
 
     @cached_property
+    def _ids(self) -> Mapping[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for group in self._inventory.plan.of_type(GROUP):
+            found.setdefault(group.id, []).append(group.urn)
+        return found
+
+    @cached_property
     def openings(self) -> Mapping[str, tuple[Opening, ...]]:
         """URN of a group -> what it lets through."""
         found: dict[str, list[Opening]] = {group.urn: [] for group in self._inventory.plan.of_type(GROUP)}
@@ -115,7 +122,7 @@ class SecurityGroups:
     def _by_id(self, text: str) -> Iterator[str]:
         if text in self._clusters:
             yield self._clusters[text]
-        yield from (group.urn for group in self._inventory.plan.of_type(GROUP) if group.id == text)
+        yield from self._ids.get(text, ())
 
     def _opening(self, group: str, direction: str, rule: Mapping[str, Any], peers: list[str]) -> Opening:
         addresses = [*texts(rule.get("cidrIpv4")), *texts(rule.get("cidrBlocks"))]
