@@ -11,6 +11,8 @@ from typing import Any
 from components.tags import gcp_labels
 from planner import urn as urns
 from planner.checks.versions_table import KUBERNETES
+from planner.cost import estimate
+from planner.cost.budgets import limits
 from planner.inventory import Inventory
 from planner.plan import UNKNOWN, Resource
 from planner.regions import GLOBAL
@@ -259,4 +261,26 @@ def accelerator_ceiling(inventory: Inventory, parameters: Parameters) -> Iterato
     if total > parameters["accelerators"]:
         yield Violation(
             f"may have {total} accelerators ({', '.join(pools)}); expected {parameters['accelerators']} at most"
+        )
+
+
+CEILING = "largestUsdPerHour"
+"""The limit of `cost:budget` that says what an environment may cost in an hour when everything is at its largest."""
+
+
+@stack_policy(
+    "hourly-cost-ceiling",
+    "An environment says what an hour of it may cost at its largest, and can never cost more",
+    risk="high",
+    why="https://docs.aws.amazon.com/wellarchitected/latest/cost-optimization-pillar/governance.html",
+    fix="Lower `max` of a node pool, or set cost:budget's largestUsdPerHour to what has been agreed.",
+)
+def hourly_cost_ceiling(inventory: Inventory, _: Parameters) -> Iterator[Violation]:
+    stated = {limit.name: limit for limit in limits(estimate(inventory), inventory.plan.config)}
+    ceiling = stated.get(CEILING)
+    if ceiling is None:
+        yield Violation(f"has no ceiling; expected {CEILING} under cost:budget")
+    elif ceiling.exceeded:
+        yield Violation(
+            f"costs {ceiling.estimated:,.2f} USD an hour at its largest; expected {ceiling.usd:,.2f} at most"
         )

@@ -2,12 +2,15 @@
 
 `tests/policies/fixtures/<policy>.yaml` has the lists `passing` and `failing`. An entry is a resource (`type`, `inputs`;
 `name`, `outputs`, `id`, `parent`, `protect`, `dependencies` by name), or a list of resources that make up a stack. Each
-entry is judged by itself, with the policy's defaults, or with the `parameters` beside the lists, on the day `today`.
+entry is judged by itself, with the policy's defaults, or with the `parameters` and `config` beside the lists, on the
+day `today`.
 The word UNKNOWN stands for a value that only the cloud knows.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,9 +30,9 @@ def load(name: str) -> dict[str, Any]:
     """The fixtures of a policy; KeyError-free: lists that are missing are empty."""
     path = FOLDER / f"{name}.yaml"
     document = yaml.safe_load(path.read_text()) if path.exists() else {}
-    unknown = document.keys() - {"passing", "failing", "parameters", "today"}
+    unknown = document.keys() - {"passing", "failing", "parameters", "config", "today"}
     assert not unknown, f"{path.name}: {unknown}"
-    return {"passing": [], "failing": [], "parameters": {}, "today": date.min} | document
+    return {"passing": [], "failing": [], "parameters": {}, "config": {}, "today": date.min} | document
 
 
 def plan_of(entry: Any) -> Plan:
@@ -44,6 +47,7 @@ def plan_of(entry: Any) -> Plan:
 def violations(policy: Policy, plan: Plan, found: dict[str, Any]) -> list[Violation]:
     """What a policy finds in a stack, on the terms of its fixtures."""
     given = policy.parameters(Rules(parameters={policy.name: found["parameters"]}, today=found["today"]))
+    plan = replace(plan, config={key: json.dumps(value) for key, value in found["config"].items()})
     if policy.whole:
         return list(policy.of_stack(Inventory(plan), given))
     return [v for r in plan if r.type in policy.types for v in policy.of_resource(r, given)]

@@ -112,5 +112,7 @@ def test_the_pack_describes_its_policies() -> None:
 
 def test_the_pack_wants_what_the_project_pins() -> None:
     lines = (ROOT / "policies" / "requirements.txt").read_text().splitlines()
-    assert [line for line in lines if not line.startswith("#")] == ["pulumi-policy==1.21.0"]
-    assert '"pulumi-policy==1.21.0"' in (ROOT / "pyproject.toml").read_text()
+    wanted = [line for line in lines if not line.startswith("#")]
+    pinned = (ROOT / "pyproject.toml").read_text()
+    assert wanted
+    assert [line for line in wanted if f'"{line}"' not in pinned] == []
