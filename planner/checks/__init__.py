@@ -23,10 +23,10 @@ CHECKS = (
     "network",
     "network_paths",
     "failure",
+    "destroy",
     "contracts",
     "versions",
     "budget",
-    "destroy",
 )
 """Modules of planner.checks."""
 
