@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from planner.diff.model import Capacity, Change, Impact, Loss
+from planner.diff.model import Capacity, Change, Impact, Loss, Property
+from planner.diff.properties import element_names, steps_of
 from planner.diff.replacing import one_above_other, plain_steps
 from planner.finding import Finding, Rule, worst_first
 from planner.inventory import Cluster, Inventory, Pool, Rung, Workload
-from planner.plan import Plan, Resource
+from planner.plan import UNKNOWN, Plan, Resource
 
 PROTECTED = Rule(
     "protected-stays",
@@ -138,16 +139,65 @@ def _impact(
     if change.op == "update":
         rolled = standing.rolled(old_of.get(change.urn, change.urn), change)
         if rolled is None:
-            return None
+            drained = tuple(p.path for p in change.properties if _is_drained(p))
+            before = standing.plan.by_urn[old_of.get(change.urn, change.urn)]
+            traffic = tuple(dict.fromkeys(_to(before, path) for path in drained))
+            return Impact("drained", traffic=traffic, because=drained) if drained else None
         rungs, workloads, because = rolled
-        return Impact("rolled", tuple(standing.losses(rungs)), tuple(map(_pods, workloads)), because)
+        return Impact("rolled", tuple(standing.losses(rungs)), tuple(map(_pods, workloads)), because=because)
     reached = _reached(change.urn, changes, followers)
     here = {old_of.get(urn, urn) for urn in reached}
     rungs, workloads = standing.on(here)
     losses, pods = tuple(standing.losses(rungs)), tuple(map(_pods, workloads))
-    if not losses and not pods and len(reached) == 1:
+    traffic = tuple(_traffic(standing.plan.by_urn[old_of.get(change.urn, change.urn)]))
+    if not losses and not pods and not traffic and len(reached) == 1:
         return None
-    return Impact("gone" if change.op == "delete" else "replaced", losses, pods, resources=len(reached) - 1)
+    return Impact("gone" if change.op == "delete" else "replaced", losses, pods, traffic, resources=len(reached) - 1)
+
+
+_WEIGHTS = ("weight", "capacityScaler", "trafficDialPercentage")
+"""What a front door shares traffic out by."""
+
+_FRONT_DOOR = (
+    "aws:globalaccelerator/accelerator:Accelerator",
+    "aws:globalaccelerator/endpointGroup:EndpointGroup",
+    "aws:globalaccelerator/listener:Listener",
+    "aws:lb/listener:Listener",
+    "aws:lb/loadBalancer:LoadBalancer",
+    "gcp:compute/backendService:BackendService",
+    "gcp:compute/globalForwardingRule:GlobalForwardingRule",
+    "gcp:compute/targetHttpsProxy:TargetHttpsProxy",
+    "gcp:compute/uRLMap:URLMap",
+    "kubernetes:core/v1:Service",
+)
+
+
+def _is_drained(change: Property) -> bool:
+    return plain_steps(change.path)[-1:] in ([step] for step in _WEIGHTS) and change.new == 0 and change.old != 0
+
+
+def _to(before: Resource, path: str) -> str:
+    """Where the traffic went that a weight of zero stops: by the group or endpoint beside the weight."""
+    value: Any = before.inputs
+    *owner, _ = steps_of(path)
+    for step in owner:
+        if isinstance(value, list):
+            value = dict(zip(element_names(value), value, strict=True)).get(step)
+        else:
+            value = _in(value, step)
+    group = next((v for key in ("group", "endpointId") if isinstance(v := _in(value, key), str)), "")
+    if not group or UNKNOWN in group:
+        return f"traffic to {'.'.join(owner)}" if owner else "all its traffic"
+    return f"traffic to {'/'.join(group.split('/')[-3:])}"
+
+
+def _traffic(before: Resource) -> Iterator[str]:
+    """What traffic takes no more when a resource goes."""
+    if before.type == "aws:route53/record:Record" and isinstance(name := before.inputs.get("name"), str):
+        which = before.inputs.get("setIdentifier")
+        yield f"an answer of {name}" + (f" ({which})" if isinstance(which, str) else "")
+    elif before.type in _FRONT_DOOR:
+        yield f"traffic through {before.name}"
 
 
 def _reached(start: str, changes: Mapping[str, Change], followers: Mapping[str, list[str]]) -> set[str]:

@@ -22,44 +22,123 @@ MARKER = marker()
 _ICONS = {"error": "❌", "warning": "⚠️", "ok": "✅", "info": "ℹ️"}  # noqa: RUF001
 _OPEN = 6
 """Rows that are told without a fold."""
+_PER_RULE = 8
 _PROPERTIES = 12
 """Properties shown of one change."""
 
 
 def markdown(report: Report, *, marker: str = MARKER, limit: int = LIMIT) -> str:
     """The comment, in fewer than `limit` characters whatever the report holds."""
-    page = Page(limit)
-    page.add(marker)
-    state, sentence = words.headline(report)
-    page.add(f"## {_ICONS[state]} {plain(sentence, 200)}")
-    page.add(f"{code(report.base, 80)} → {code(report.head, 80)}\n")
-    changed = [c for c in report.comparisons if c.changes or c.errors or c.new_findings or c.fixed_findings]
-    page.block(_SUMMARY, [_row(c) for c in changed], "", "environment")
-    same = [c.environment for c in report.comparisons if c not in changed]
-    if same and report.comparisons:
-        page.add(f"\nNothing changes in {', '.join(code(name, 40) for name in same[:12])}.\n")
-    page.block("", [f"> {_ICONS['info']} {plain(n)}" for n in _notes(report)], "", "note")
-    page.block("\n### What breaks\n", list(_breaking(changed)), "", "error")
-    page.block(
-        f"\n### What it takes down\n\n{_TAKEN}", list(_taken(changed, words.gone)), "", "replacement or deletion"
-    )
-    rolled = list(_taken(changed, words.rolled))
-    if len(rolled) > _OPEN:
-        page.block(
-            f"\n<details><summary>Machines and pods exchanged a few at a time: {len(rolled)}</summary>\n\n{_TAKEN}",
-            rolled,
-            "\n</details>",
-            "exchange",
-        )
-    else:
-        page.block(f"\n### Exchanged a few at a time\n\n{_TAKEN}", rolled, "", "exchange")
-    page.block(_POOLS, list(_pools(changed)), "", "pool")
-    page.block("\n### Findings\n", list(_findings(changed)), "", "finding")
-    for comparison in changed:
-        _fold_changes(page, comparison)
-    for comparison in changed:
-        _fold_costs(page, comparison)
-    return page.text()
+    return _Comment(report, Page(limit)).write(marker)
+
+
+class _Comment:
+    """Writes one comment, the most important part first."""
+
+    def __init__(self, report: Report, page: Page) -> None:
+        self.report, self.page = report, page
+        self.changed = [c for c in report.comparisons if c.changes or c.errors or c.new_findings or c.fixed_findings]
+
+    def write(self, marker: str) -> str:
+        """All of it."""
+        report, page = self.report, self.page
+        state, sentence = words.headline(report)
+        page.add(f"{marker}\n## {_ICONS[state]} {plain(sentence, 200)}")
+        page.add(f"{code(report.base, 80)} → {code(report.head, 80)}\n")
+        page.block(_SUMMARY, [_row(c) for c in self.changed], "", "environment")
+        same = [c.environment for c in report.comparisons if c not in self.changed]
+        if same:
+            page.add(f"\nNothing changes in {', '.join(code(name, 40) for name in same[:12])}.\n")
+        page.block("", [f"> {_ICONS['info']} {plain(n)}\n>" for n in _notes(report)], "", "note")
+        page.block("\n### What breaks\n", list(self.breaking()), "", "error")
+        page.block(f"\n### What it takes down\n\n{_TAKEN}", list(self.taken(words.gone)), "", "replacement or deletion")
+        self.rolled()
+        page.block(_POOLS, list(self.pools()), "", "pool")
+        page.block("\n### Findings\n", list(self.findings()), "", "finding")
+        for comparison in self.changed:
+            _fold_changes(page, comparison)
+        for comparison in self.changed:
+            _fold_costs(page, comparison)
+        return page.text()
+
+    def who(self, of: Comparison) -> str:
+        """Which environment is meant, where there are several."""
+        return f"{code(of.environment, 40)} " if len(self.changed) > 1 else ""
+
+    def breaking(self) -> Iterator[str]:
+        """Errors of the preview, then what is wrong with the change itself."""
+        for of in self.changed:
+            for diagnostic in of.diagnostics:
+                place = f"{code(diagnostic.place)} " if diagnostic.place else ""
+                yield f"- {_ICONS['error']} {self.who(of)}{place}{plain(diagnostic.message, 600)}"
+        for severity in ("error", "warning"):
+            for of in self.changed:
+                yield from self.by_rule(of, [f for f in of.blocking if f.severity == severity])
+
+    def findings(self) -> Iterator[str]:
+        """New ones, then those that are fixed."""
+        for of in self.changed:
+            yield from self.by_rule(of, of.new_findings)
+        for of in self.changed:
+            fixed: dict[str, list[Finding]] = {}
+            for finding in of.fixed_findings:
+                fixed.setdefault(finding.rule, []).append(finding)
+            for rule, own in fixed.items():
+                names = ", ".join(code(name) for name in dict.fromkeys(f.name for f in own[:3] if f.name))
+                more = f" and {len(own) - 3} more" if len(own) > 3 else ""
+                yield f"- {_ICONS['ok']} {self.who(of)}fixed: {plain(rule)}{': ' if names else ''}{names}{more}"
+
+    def by_rule(self, of: Comparison, findings: Sequence[Finding]) -> Iterator[str]:
+        """An item a rule: where it is broken, and what to do."""
+        rules: dict[tuple[str, str], list[Finding]] = {}
+        for finding in findings:
+            rules.setdefault((finding.severity, finding.rule), []).append(finding)
+        for (severity, rule), own in rules.items():
+            lines = [f"- {_ICONS.get(severity, '')} {self.who(of)}**{link(rule, own[0].url)}**"]
+            for finding in own[:_PER_RULE]:
+                where = f"{code(finding.name)} " if finding.name else ""
+                place = f"({code(finding.place, 100)}) " if finding.place else ""
+                lines.append(f"  - {where}{place}{plain(finding.message, 600)}")
+            if len(own) > _PER_RULE:
+                lines.append(f"  - and {len(own) - _PER_RULE} more")
+            remedies = dict.fromkeys(finding.remediation for finding in own if finding.remediation)
+            lines += [f"  - → {plain(remedy)}" for remedy in [*remedies][:2]]
+            yield "\n".join(lines)
+
+    def rolled(self) -> None:
+        """What is exchanged a few at a time; folded where it is much."""
+        rows = list(self.taken(words.rolled))
+        title = f"Exchanged a few at a time: {len(rows)}"
+        if len(rows) > _OPEN:
+            opening = f"\n<details><summary>{title}</summary>\n\n{_TAKEN}"
+            self.page.block(opening, rows, "\n</details>", "exchange")
+        else:
+            self.page.block(f"\n### Exchanged a few at a time\n\n{_TAKEN}", rows, "", "exchange")
+
+    def taken(self, which: Callable[[Comparison], list[Change]]) -> Iterator[str]:
+        """A row for each of these changes."""
+        for of in self.changed:
+            for group in words.groups(which(of)):
+                change = group.first
+                how = f"<br>{plain(words.how(change))}" if change.op == "replace" else ""
+                verb = change.op
+                if change.op == "update" and change.impact is not None:
+                    verb = "rolls" if change.impact.kind == "rolled" else "drains"
+                why = "<br>".join(plain(reason, 200) for reason in change.reasons[:3]) or _because(change)
+                yield (
+                    f"| {self.who(of)}**{verb}**{how} | {plain(change.kind)}<br>{_names(group)} "
+                    f"| {why} | {'<br>'.join(_down(group)) or 'nothing that serves'} |"
+                )
+
+    def pools(self) -> Iterator[str]:
+        """A row for each pool, with those that change alike in one."""
+        for of in self.changed:
+            for one, where in words.pools(of.capacity):
+                gpus = f", {one.accelerators} accelerators each" if one.accelerators > 1 else ""
+                yield (
+                    f"| {self.who(of)}{code(where, 200)} | {plain(one.accelerator or 'unknown', 80)}{gpus} "
+                    f"| {words.machines(one.old)} | **{words.machines(one.new)}** |"
+                )
 
 
 # ---- the top
@@ -103,42 +182,7 @@ def _notes(report: Report) -> list[str]:
 
 # ---- what a reviewer must not miss
 
-
-def _breaking(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    for of in comparisons:
-        for diagnostic in of.diagnostics:
-            place = f" {code(diagnostic.place)}" if diagnostic.place else ""
-            yield f"- {_ICONS['error']} {code(of.environment, 40)}{place} {plain(diagnostic.message, 600)}"
-    for severity in ("error", "warning"):
-        for of in comparisons:
-            for finding in of.blocking:
-                if finding.severity == severity:
-                    yield _finding(of, finding)
-
-
-def _finding(of: Comparison, finding: Finding) -> str:
-    where = f" {code(finding.name)}" if finding.name else ""
-    place = f" ({code(finding.place, 100)})" if finding.place else ""
-    remedy = f"<br>→ {plain(finding.remediation)}" if finding.remediation else ""
-    rule = link(finding.rule, finding.url)
-    icon = _ICONS.get(finding.severity, "")
-    return f"- {icon} {code(of.environment, 40)}{where}{place} {plain(finding.message, 600)}{remedy} _{rule}_"
-
-
 _TAKEN = "| | resource | why | takes down |\n|---|---|---|---|"
-
-
-def _taken(comparisons: Sequence[Comparison], which: Callable[[Comparison], list[Change]]) -> Iterator[str]:
-    for of in comparisons:
-        for group in words.groups(which(of)):
-            change = group.first
-            how = f"<br>{plain(words.how(change))}" if change.op == "replace" else ""
-            verb = {"update": "rolls"}.get(change.op, change.op)
-            why = "<br>".join(plain(reason, 200) for reason in change.reasons[:3]) or _because(change)
-            yield (
-                f"| {code(of.environment, 40)} **{verb}**{how} | {plain(change.kind)}<br>{_names(group)} "
-                f"| {why} | {'<br>'.join(_down(group)) or 'nothing that serves'} |"
-            )
 
 
 def _because(change: Change) -> str:
@@ -169,27 +213,6 @@ _POOLS = (
     "\n### Node pools\n\n"
     "| pool | machines | before | after |\n|---|---|--:|--:|"
 )  # fmt: skip
-
-
-def _pools(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    for of in comparisons:
-        for one, where in words.pools(of.capacity):
-            gpus = f", {one.accelerators} accelerators each" if one.accelerators > 1 else ""
-            yield (
-                f"| {code(of.environment, 40)} {code(where, 200)} | {plain(one.accelerator or 'unknown', 80)}{gpus} "
-                f"| {words.machines(one.old)} | **{words.machines(one.new)}** |"
-            )
-
-
-def _findings(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    for of in comparisons:
-        for finding in of.new_findings:
-            yield _finding(of, finding)
-        for finding in of.fixed_findings[:20]:
-            where = f" {code(finding.name)}" if finding.name else ""
-            yield f"- {_ICONS['ok']} {code(of.environment, 40)}{where} fixed: {plain(finding.rule)}"
-        if len(of.fixed_findings) > 20:
-            yield f"- {_ICONS['ok']} {code(of.environment, 40)} {len(of.fixed_findings) - 20} more fixed"
 
 
 # ---- everything else, folded

@@ -55,10 +55,13 @@ class Impact:
     """What a change takes down while it is made, or for good."""
 
     kind: str
-    """`gone` (deleted), `replaced`, or `rolled` (in place, but its machines or pods are exchanged little by little)."""
+    """`gone` (deleted), `replaced`, `rolled` (in place, but its machines or pods are exchanged little by little) or
+    `drained` (in place, but it sends no traffic any more)."""
     capacity: tuple[Loss, ...] = ()
     workloads: tuple[str, ...] = ()
     """Deployments and the like that go with it, `name in region (n pods)`."""
+    traffic: tuple[str, ...] = ()
+    """What traffic no longer takes, such as `an answer of inference.example.com`."""
     because: tuple[str, ...] = ()
     """Properties of which the change exchanges machines or pods."""
     resources: int = 0

@@ -89,7 +89,7 @@ def plain(text: str, width: int = 400) -> str:
 def summary(text: str, width: int = 200) -> str:
     """Text in a `<summary>`, which is HTML."""
     text = cut(clean(text), width).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"[`*_\[\]\\~:@#]", lambda found: f"&#{ord(found.group())};", text)
+    return re.sub(r"[`*_\[\]\\~@#$]|:(?=//|\w+:)", lambda found: f"&#{ord(found.group())};", text)
 
 
 def link(words: str, url: str) -> str:

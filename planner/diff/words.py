@@ -103,6 +103,9 @@ def impact(of: Impact) -> list[str]:
     order = {"serving": 0, "training": 1}
     losses = sorted(of.capacity, key=lambda one: (order.get(one.purpose, 2), one.region))
     said = [loss(one) for one in losses]
+    said += of.traffic[:6]
+    if len(of.traffic) > 6:
+        said.append(f"and {len(of.traffic) - 6} more")
     said += [f"pods of {workload}" for workload in of.workloads[:3]]
     if len(of.workloads) > 3:
         said.append(f"pods of {len(of.workloads) - 3} more")
@@ -115,7 +118,7 @@ def how(change: Change) -> str:
         return "deleted"
     if change.op == "replace":
         return "old one goes first" if change.deletes_first else "new one comes first"
-    return "exchanged a few at a time"
+    return "exchanged a few at a time" if change.impact is None or change.impact.kind == "rolled" else "drained"
 
 
 def headline(report: Report) -> tuple[str, str]:
@@ -194,8 +197,9 @@ def arrow(of: Property, width: int) -> tuple[str, str]:
 
 
 def gone(comparison: Comparison) -> list[Change]:
-    """Deletions and replacements that do not follow from another."""
-    return [change for change in comparison.of("delete", "replace") if not change.follows]
+    """Deletions and replacements that do not follow from another, and what is drained."""
+    drained = [c for c in comparison.of("update") if c.impact is not None and c.impact.kind == "drained"]
+    return [*(change for change in comparison.of("delete", "replace") if not change.follows), *drained]
 
 
 def named(urn: str) -> str:
@@ -206,4 +210,8 @@ def named(urn: str) -> str:
 
 def rolled(comparison: Comparison) -> list[Change]:
     """Updates that exchange machines or pods."""
-    return [c for c in comparison.of("update") if c.impact is not None and (c.impact.capacity or c.impact.workloads)]
+    return [
+        c
+        for c in comparison.of("update")
+        if c.impact is not None and c.impact.kind == "rolled" and (c.impact.capacity or c.impact.workloads)
+    ]
