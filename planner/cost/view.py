@@ -263,8 +263,13 @@ def _services(lines: Sequence[Line], *, assumed: bool = True) -> Table | None:
 
 def _assumptions(estimate: Estimate) -> RenderableType:
     used = {line.assumption for line in estimate.lines}
-    # What an assumption is worth knowing for even where no line names it: sizes that others are counted from.
-    used |= {"requestKib", "responseKib", "objectMib", "monthlyChange", "dataAgeDays"} & estimate.assumptions.keys()
+    # Sizes that amounts are counted from, which no line names by itself.
+    if "requestsPerSecond" in used:
+        used |= {"requestKib", "responseKib"}
+    if "coldGib" in used:
+        used |= {"objectMib", "monthlyChange", "readsPerObject", "dataAgeDays"}
+    if "warmGib" in used:
+        used.add("warmAgeDays")
     defaults = Assumptions().as_data()
     cells = []
     for name, value in estimate.assumptions.items():
