@@ -139,7 +139,10 @@ def _reset(old: Any, new: Any, steps: Sequence[str]) -> Any:
 
 def steps_of(path: str) -> list[str]:
     """The steps of a property path as options have them: `a.b`, `a["b.c"][0]`, `a[*]`."""
-    return [quoted or plain for quoted, plain in re.findall(r"""\["']?([^\]"']+)["']?\]|([^.\[\]]+)""", path)]
+    return [quoted or plain for quoted, plain in _STEPS.findall(path)]
+
+
+_STEPS = re.compile(r"""\[["']?([^\]"']+)["']?\]|([^.\[\]]+)""")
 
 
 def covers(option: str, path: str) -> bool:
