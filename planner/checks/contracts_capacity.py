@@ -10,7 +10,7 @@ from planner.checks.contracts_view import View, mentions
 from planner.finding import Finding, Rule
 from planner.inventory import Rung
 from planner.inventory.objects import Object, maps
-from planner.inventory.references import at, items, mapping
+from planner.inventory.references import at, mapping, texts
 from planner.plan import UNKNOWN
 from planner.rules import Rules
 
@@ -152,7 +152,7 @@ def _compute_classes(view: View) -> Iterator[Finding]:
     for one in view.objects.of_kind("ComputeClass"):
         by_name = {rung.name: rung for rung in rungs.get(one.cluster, ())}
         for priority in maps(one.spec, "priorities"):
-            for name in items(priority, "nodepools"):
+            for name in texts(priority.get("nodepools")):
                 rung = by_name.get(name)
                 if by_name and rung is None and name != UNKNOWN:
                     yield COMPUTE.finding(

@@ -11,7 +11,7 @@ from planner.finding import Finding, Rule
 from planner.inventory import Workload
 from planner.inventory.inventory import EKS_CLUSTER
 from planner.inventory.objects import Object, maps
-from planner.inventory.references import at, items, mapping, texts
+from planner.inventory.references import at, mapping, texts
 from planner.plan import UNKNOWN, Resource
 from planner.rules import Rules
 
@@ -67,7 +67,7 @@ def findings(view: View, rules: Rules) -> Iterator[Finding]:
         if (owner := view.objects.by_urn.get(workload.urn)) is not None and owner.namespace != UNKNOWN:
             yield from _account(view, owner, workload)
             yield from _config(view, owner, workload)
-    known = {str(name) for name in items({"known": rules.parameter(IDENTITY, "known")}, "known")}
+    known = set(texts(rules.parameter(IDENTITY, "known")))
     yield from _associations(view, known)
     yield from _members(view)
 

@@ -192,7 +192,7 @@ def listed(there: Sequence[Mapping[str, Any]], key: str = "containerPort") -> st
 def mentions(release: Resource, name: str) -> bool:
     """Whether a release's values, its own name or its chart's give something this name."""
     chart = str(release.inputs.get("chart", "")).rpartition("/")[2]
-    return name in {*texts(release.inputs.get("values")), release.inputs.get("name"), chart}
+    return name in {*texts(release.inputs.get("values")), *texts(release.inputs.get("name")), chart}
 
 
 def selector_words(selector: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from planner.checks.contracts_view import View, mentions
 from planner.finding import Finding, Rule
 from planner.inventory.objects import Object
-from planner.inventory.references import at, items, mapping
+from planner.inventory.references import at, mapping, texts
 from planner.plan import UNKNOWN
 from planner.rules import Rules
 
@@ -48,7 +48,7 @@ _HANDLES: Mapping[str, tuple[str, ...]] = {
 
 def findings(view: View, rules: Rules) -> Iterator[Finding]:
     """What would never mount."""
-    known = {str(name) for name in items({"known": rules.parameter(STORAGE_CLASS, "known")}, "known")}
+    known = set(texts(rules.parameter(STORAGE_CLASS, "known")))
     for claim in view.objects.of_kind("PersistentVolumeClaim"):
         yield from _claim(view, claim, known)
     for volume in view.objects.of_kind("PersistentVolume"):
@@ -90,7 +90,7 @@ def _agree(claim: Object, volume: Object) -> Iterator[Finding]:
             f"{claim.place} is of storage class {one!r}, its volume {volume.name} of {other or ''!r}",
             claim.resource, subject="class",
         )  # fmt: skip
-    modes, offered = items(claim.spec, "accessModes"), items(volume.spec, "accessModes")
+    modes, offered = (list(texts(one.spec.get("accessModes"))) for one in (claim, volume))
     if UNKNOWN not in (*modes, *offered) and offered and not set(modes) <= set(offered):
         yield VOLUME.finding(
             f"{claim.place} wants {', '.join(modes)}, its volume {volume.name} offers {', '.join(offered)}",

@@ -14,7 +14,7 @@ from planner.inventory import Inventory
 from planner.inventory.front_door import Entry, FrontDoor
 from planner.inventory.references import at, items
 from planner.plan import Resource
-from planner.rules import Rules
+from planner.rules import Rules, RulesError
 
 __all__ = ["RULES", "findings", "scenarios"]
 
@@ -118,7 +118,10 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:
 
 
 def _fraction(rules: Rules, rule: Rule) -> float:
-    return float(rules.parameter(rule, "serving_fraction"))
+    value = rules.parameter(rule, "serving_fraction")
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise RulesError(f"rules:parameters.{rule.name}.serving_fraction: got {value!r}; expected a number from 0")
+    return float(value)
 
 
 # ---- capacity

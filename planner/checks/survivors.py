@@ -277,10 +277,12 @@ class Survivors:
             for entry in door.entries
         }
         by_name = {door.name: door for door in self.doors}
-        return tuple(_resolution(door, serves, by_name) for door in self.doors)
+        return tuple(resolution(door, serves, by_name) for door in self.doors)
 
 
-def _resolution(door: FrontDoor, serves: Mapping[str, bool], by_name: Mapping[str, FrontDoor]) -> Resolution:
+def resolution(door: FrontDoor, serves: Mapping[str, bool], by_name: Mapping[str, FrontDoor]) -> Resolution:
+    """What clients of a name are told. `serves`: URN of an entry -> whether anything answers behind it; `by_name`: the
+    front doors that aliases may lead to."""
     told = list(_told(door, serves))
     works = [_works(answer, serves, by_name, frozenset({door.name})) for answer in told]
     return Resolution(

@@ -165,6 +165,16 @@ def _volume(states: list[State]) -> None:
     claim["inputs"]["spec"]["volumeName"] = "us-east-1-storage-hot-training"
 
 
+def _file_system(states: list[State]) -> None:
+    volume = the(states, "kubernetes:core/v1:PersistentVolume", "us-west-2-storage-warm-training")
+    volume["inputs"]["spec"]["csi"]["volumeHandle"] = "fs-0123456789abcdef0::fsap-0123456789abcdef0"
+
+
+def _storage_class(states: list[State]) -> None:
+    claim = the(states, "kubernetes:core/v1:PersistentVolumeClaim", "us-west-2-storage-warm-training")
+    claim["inputs"]["spec"] |= {"storageClassName": "fast", "volumeName": ""}
+
+
 def _parameters(states: list[State]) -> None:
     network = the(states, "kubernetes:networking.gke.io/v1:Network", "europe-west4-cluster-nodes-gpudirect-3")
     network["inputs"]["spec"]["parametersRef"]["name"] = "gpudirect-3-parameters"
@@ -205,5 +215,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("compute class tries no pool", "prod", "compute-class-pools-exist", "europe-west4", _compute_class),
     Fault("flavor of no pool", "staging", "flavor-matches-a-pool", "us-west-2", _flavor),
     Fault("claim names another's volume", "prod", "volume-matches-its-claim", "us-east-1-storage-warm", _volume),
+    Fault("volume of a file system that isn't there", "staging", "volume-has-a-file-system", "us-west-2-storage-warm",
+          _file_system),
+    Fault("storage class that isn't there", "staging", "storage-class-exists", "us-west-2-storage-warm",
+          _storage_class),
     Fault("device network without parameters", "prod", "device-network-exists", "europe-west4", _parameters),
 )  # fmt: skip

@@ -96,6 +96,12 @@ def _too_many_drained(states: list[State]) -> None:
         states.append(copy)
 
 
+def _standby(states: list[State]) -> None:
+    """A region gets no regular share, and all of another's when that fails."""
+    the(states, GROUP, "ap-northeast-1")["inputs"]["trafficDialPercentage"] = 0
+    remove(states, RECORD, "front-door-aws-")
+
+
 def _one_gateway(states: list[State]) -> None:
     """All zones of Frankfurt go out through the gateway of one."""
     gateway = the(states, "aws:ec2/natGateway:NatGateway", "eu-central-1-network-nat-eu-central-1a")
@@ -124,5 +130,6 @@ FAULTS: tuple[Fault, ...] = (
     Fault("region drained on paper only", "prod", "drain-by-weight", "gcp:asia-southeast1", _drained_on_one_cloud),
     Fault("too many groups without weight", "prod", "accelerator-finds-a-healthy-group", "front-door",
           _too_many_drained),
+    Fault("dial of 0 without a drain", "prod", "dial-zero-is-a-standby", "aws:ap-northeast-1", _standby),
     Fault("one NAT gateway for all zones", "prod", "egress-survives-a-zone", "eu-central-1a", _one_gateway),
 )  # fmt: skip
