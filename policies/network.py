@@ -113,14 +113,14 @@ def nothing_open_to_the_world(inventory: Inventory, parameters: Parameters) -> I
         for rule in each(group, "ingress"):
             if message := open_rule(rule, group):
                 yield Violation(message, group, subject=_ports(rule))
-    for rule in managed(inventory, kinds.INGRESS_RULE, kinds.SECURITY_GROUP_RULE):
-        if rule.type == kinds.SECURITY_GROUP_RULE and at(rule, "type") != "ingress":
+    for ingress in managed(inventory, kinds.INGRESS_RULE, kinds.SECURITY_GROUP_RULE):
+        if ingress.type == kinds.SECURITY_GROUP_RULE and at(ingress, "type") != "ingress":
             continue
-        named = inventory.references(rule, "securityGroupId", kinds.SECURITY_GROUP)
-        if not named and unclear(at(rule, "securityGroupId")):
+        named = inventory.references(ingress, "securityGroupId", kinds.SECURITY_GROUP)
+        if not named and unclear(at(ingress, "securityGroupId")):
             continue
-        if message := open_rule(rule.inputs, named[0] if named else None):
-            yield Violation(message, rule)
+        if message := open_rule(ingress.inputs, named[0] if named else None):
+            yield Violation(message, ingress)
     for firewall in managed(inventory, kinds.FIREWALL):
         sources = at(firewall, "sourceRanges", [])
         tagged = at(firewall, "sourceTags") or at(firewall, "sourceServiceAccounts")
