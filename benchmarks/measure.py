@@ -95,6 +95,8 @@ def judge(stack: str, times: int, regions: int = 0) -> dict[str, Any]:
     from datetime import date
 
     from planner import checks, cost, diagram, diff
+    from planner.diff.assess import assess
+    from planner.diff.markdown import markdown
     from planner.engine import preview
     from planner.engine.project import load
     from planner.inventory import Inventory
@@ -110,8 +112,9 @@ def judge(stack: str, times: int, regions: int = 0) -> dict[str, Any]:
     parts = {
         "checks": lambda: checks.check(plan, today),
         "cost": lambda: cost.estimate(plan),
-        "diagram": lambda: diagram.svg(plan),
-        "comment": lambda: diff.markdown([diff.compare(plan, plan, today)]),
+        "diagram": lambda: diagram.svg(diagram.layout(diagram.picture(Inventory(plan)))),
+        # Half of the resources are new: a comment with nothing in it would cost nothing.
+        "comment": lambda: markdown(diff.Report("main", "branch", (assess(_half(plan), plan, today),))),
     }
     for name, part in parts.items():
         part()  # imports
@@ -125,6 +128,14 @@ def judge(stack: str, times: int, regions: int = 0) -> dict[str, Any]:
         list(checks.findings_of(name, inventory, asked))
         found["of_checks"][name] = cpu() - start
     return {**found, "resources": len(plan), "errors": [d.message for d in plan.errors[:3]]}
+
+
+def _half(plan: Any) -> Any:
+    """Every second resource of a plan, with all components and providers."""
+    from dataclasses import replace
+
+    kept = [r for index, r in enumerate(plan) if index % 2 or not r.custom or r.is_provider]
+    return replace(plan, resources=tuple(kept))
 
 
 def _stretched(regions: int) -> dict[str, str]:
