@@ -168,7 +168,7 @@ def _compute_classes(view: View) -> Iterator[Finding]:
     for urn, own in rungs.items():
         classes = {one.name for one in view.objects.in_cluster(urn, "ComputeClass")}
         for rung in own:
-            name = rung.labels.get(COMPUTE_CLASS)
+            name = rung.labels.get(COMPUTE_CLASS, "")
             if name and classes and UNKNOWN not in classes and name not in classes:
                 yield COMPUTE.finding(
                     f"node pool {rung.name} is of the ComputeClass {name!r}; there is {', '.join(sorted(classes))}",
