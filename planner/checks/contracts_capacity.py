@@ -159,7 +159,7 @@ def _compute_classes(view: View) -> Iterator[Finding]:
                         f"ComputeClass {one.name} tries the node pool {name!r}; its cluster has "
                         f"{', '.join(sorted(by_name))}", one.resource, subject=str(name),
                     )  # fmt: skip
-                elif rung is not None and rung.labels.get(COMPUTE_CLASS) not in (one.name, ""):
+                elif rung is not None and rung.labels and rung.labels.get(COMPUTE_CLASS) not in (one.name, ""):
                     has = rung.labels.get(COMPUTE_CLASS, "none")
                     yield COMPUTE.finding(
                         f"node pool {name}, which ComputeClass {one.name} tries, has the label {COMPUTE_CLASS}={has}",
