@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 from planner.inventory import Inventory
-from planner.inventory.objects import Object, Objects
+from planner.inventory.objects import Object, Objects, objects_in
 from planner.plan import UNKNOWN, Resource
 from policies.declare import Parameters, Violation, at, each, on, resource_policy, stack_policy, texts
 from policies.kubernetes_pods import POD_TYPES, Pod, pods
-from policies.kubernetes_servers import objects_of
 
 NAMESPACE = "kubernetes:core/v1:Namespace"
 RELEASE = "kubernetes:helm.sh/v3:Release"
@@ -26,7 +25,7 @@ CHARTS = (RELEASE, "kubernetes:helm.sh/v3:Chart", "kubernetes:helm.sh/v4:Chart")
     parameters={"except": ["kube-system"], "directions": ["Ingress", "Egress"]},
 )
 def default_deny_network_policy(inventory: Inventory, parameters: Parameters) -> Iterator[Violation]:
-    objects = objects_of(inventory)
+    objects = objects_in(inventory)
     policies = list(objects.of_kind("NetworkPolicy"))
     for (cluster, namespace), where in _homes(inventory).items():
         if namespace in parameters["except"]:
@@ -44,7 +43,7 @@ def _homes(inventory: Inventory) -> dict[tuple[str, str], Resource]:
 
     A namespace in which only charts are installed is the charts' own; one without either is where pods will come.
     """
-    objects = objects_of(inventory)
+    objects = objects_in(inventory)
     charts = {
         (objects.cluster_of(release), name)
         for release in inventory.plan.of_type(*CHARTS)
@@ -96,7 +95,7 @@ def _denies(policy: Object, direction: str) -> bool:
     fix="Set automountServiceAccountToken: false in the pod; credentials of the cloud do not need that token.",
 )
 def service_account_tokens_only_where_needed(inventory: Inventory, _: Parameters) -> Iterator[Violation]:
-    objects = objects_of(inventory)
+    objects = objects_in(inventory)
     for one in objects.all:
         if one.resource.type not in POD_TYPES or one.namespace == UNKNOWN:
             continue

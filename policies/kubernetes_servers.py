@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from planner.inventory import Inventory
-from planner.inventory.objects import Object, Objects, selects
+from planner.inventory.objects import Object, Objects, objects_in, selects
 from planner.plan import UNKNOWN
 from policies.declare import Parameters, Violation, at, each, stack_policy
 from policies.kubernetes_pods import Pod, pods
@@ -18,15 +17,6 @@ ZONE = "topology.kubernetes.io/zone"
 _KINDS = ("Deployment", "StatefulSet", "Rollout")
 _BUDGETS = "https://kubernetes.io/docs/tasks/run-application/configure-pdb/"
 _PROBES = "https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/"
-
-_OBJECTS: WeakKeyDictionary[Inventory, Objects] = WeakKeyDictionary()
-
-
-def objects_of(inventory: Inventory) -> Objects:
-    """The Kubernetes objects of a plan, read once for all policies."""
-    if inventory not in _OBJECTS:
-        _OBJECTS[inventory] = Objects(inventory)
-    return _OBJECTS[inventory]
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ class Server:
 
 def servers(inventory: Inventory) -> Iterator[Server]:
     """What a Service of the plan sends requests to, so far as the plan knows."""
-    objects = objects_of(inventory)
+    objects = objects_in(inventory)
     for one in objects.of_kind(*_KINDS):
         if one.namespace == UNKNOWN:
             continue
@@ -136,7 +126,7 @@ def _mentions(value: Any, topology: str) -> bool:
     fix="Add a PodDisruptionBudget with maxUnavailable: 1 whose selector means the pods.",
 )
 def servers_have_a_disruption_budget(inventory: Inventory, _: Parameters) -> Iterator[Violation]:
-    objects = objects_of(inventory)
+    objects = objects_in(inventory)
     for server in servers(inventory):
         budgets = [b for b in _budgets(objects, server.object) if _may_select(b, server.pod.labels)]
         if (server.most or 0) > 1 and not budgets:
@@ -163,7 +153,7 @@ def _may_select(budget: Object, labels: Mapping[str, Any]) -> bool:
     fix="Write maxUnavailable: 1 rather than a minAvailable, which with as many replicas forbids every eviction.",
 )
 def disruption_budgets_let_go(inventory: Inventory, _: Parameters) -> Iterator[Violation]:
-    objects = objects_of(inventory)
+    objects = objects_in(inventory)
     for budget in objects.of_kind("PodDisruptionBudget"):
         lost, kept = budget.spec.get("maxUnavailable"), budget.spec.get("minAvailable")
         if lost in (0, "0", "0%"):

@@ -9,7 +9,7 @@ from typing import Any
 from planner.inventory import Inventory, Workload
 from planner.inventory.inventory import EKS_CLUSTER
 from planner.inventory.links import Links
-from planner.inventory.objects import NAMESPACE, Object, Objects, maps, selects
+from planner.inventory.objects import NAMESPACE, Object, maps, objects_in, selects
 from planner.inventory.references import at, mapping, texts
 from planner.plan import UNKNOWN, Resource
 
@@ -30,7 +30,7 @@ class View:
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory, self.plan = inventory, inventory.plan
-        self.objects = Objects(inventory)
+        self.objects = objects_in(inventory)
         self.links = Links(inventory.plan)
 
     # ---- pods

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from planner.inventory.front_door_model import DEFAULT_WEIGHT, Answer, Entry, FrontDoor, Target
 from planner.inventory.links import Links
-from planner.inventory.objects import Object, Objects, maps, selects
+from planner.inventory.objects import Object, Objects, maps, objects_in, selects
+from planner.inventory.once import once
 from planner.inventory.references import mapping
 from planner.plan import UNKNOWN, Resource
 
@@ -61,6 +62,7 @@ _POLICIES = {
 }
 
 
+@once
 def front_doors(inventory: Inventory) -> tuple[FrontDoor, ...]:
     """Every name that leads to a load balancer of the plan, and every entry that no name leads to."""
     return _Reading(inventory).doors()
@@ -72,7 +74,7 @@ class _Reading:
     def __init__(self, inventory: Inventory) -> None:
         self.inventory, self.plan = inventory, inventory.plan
         self.links = Links(inventory.plan)
-        self.objects = Objects(inventory)
+        self.objects = objects_in(inventory)
 
     def doors(self) -> tuple[FrontDoor, ...]:
         entries = {

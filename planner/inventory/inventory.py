@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 from components.labels import PURPOSE
 from planner import urn as urns
@@ -26,6 +27,8 @@ class Inventory:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.readings: dict[Callable[..., Any], Any] = {}
+        """What `planner.inventory.once` keeps."""
 
     @cached_property
     def regions(self) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
+from planner.inventory.once import once
 from planner.inventory.references import at, items, mapping
 from planner.plan import UNKNOWN, Resource
 
@@ -107,6 +108,7 @@ class Network:
         return tuple(Block(s.cidr, s.purpose, s.urn) for s in self.subnets if s.cidr is not None)
 
 
+@once
 def networks(inventory: Inventory) -> tuple[Network, ...]:
     """Every network of a plan."""
     found = [*_vpcs(inventory), *_vpc_networks(inventory)]

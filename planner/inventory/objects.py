@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from planner import urn as urns
+from planner.inventory.once import once
 from planner.inventory.references import items, mapping
 from planner.plan import UNKNOWN, Resource
 
@@ -214,3 +215,9 @@ def _kind(resource: Resource) -> str:
         return ""
     kind = resource.inputs.get("kind")
     return kind if isinstance(kind, str) and kind != UNKNOWN else resource.type.rpartition(":")[2]
+
+
+@once
+def objects_in(inventory: Inventory) -> Objects:
+    """The Kubernetes objects of an inventory."""
+    return Objects(inventory)
