@@ -148,11 +148,13 @@ def _known(place: str, rule: Any, by_name: Mapping[str, Rule], problems: list[st
 
 
 def _levels(raw: dict[str, Any], by_name: Mapping[str, Rule], problems: list[str]) -> dict[str, str]:
-    for rule, level in raw.items():
+    # YAML 1.1 reads a bare `off` as false.
+    levels = {rule: "off" if level is False else level for rule, level in raw.items()}
+    for rule, level in levels.items():
         _known(f"rules:levels.{rule}", rule, by_name, problems)
         if level not in LEVELS:
             problems.append(f"rules:levels.{rule}: got {level!r}; expected one of {', '.join(LEVELS)}")
-    return raw
+    return levels
 
 
 def _parameters(raw: dict[str, Any], by_name: Mapping[str, Rule], problems: list[str]) -> dict[str, dict[str, Any]]:

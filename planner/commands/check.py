@@ -18,6 +18,7 @@ from rich.text import Text
 
 from planner.commands import source
 from planner.finding import SEVERITIES, Finding, Rule
+from planner.inventory import Inventory
 from planner.plan import Plan
 from planner.rules import Exempt, Judgement, Rules
 
@@ -44,13 +45,13 @@ def add(commands) -> None:
     check.set_defaults(run=run)
     source.add_stack(check)
     check.add_argument("--format", choices=("terminal", "json", "sarif"), default="terminal", help="default: terminal")
+    check.add_argument("--scenarios", action="store_true", help="show what is left after each loss")
     check.add_argument("--rules", action="store_true", help="list the rules and how this environment has set them")
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Read the plan, judge it and show what was found."""
     from planner.checks import all_rules, check_inventory
-    from planner.inventory import Inventory
 
     plan = source.read(parsed)
     inventory = Inventory(plan)
@@ -65,6 +66,8 @@ def run(parsed: argparse.Namespace) -> int:
         console = source.console()
         if parsed.rules:
             console.print(_rules(plan, all_rules()))
+        if parsed.scenarios:
+            console.print(_losses(inventory))
         show(plan, judgement, all_rules(), console)
     return 1 if judgement.errors or plan.errors else 0
 
@@ -121,6 +124,36 @@ def _rules(plan: Plan, rules: Sequence[Rule]) -> RenderableType:
         parameters = "".join(f"\n{name}: {json.dumps(value, default=str)}" for name, value in set_here.items())
         table.add_row(rule.name, Text(level, _STYLES.get(level, "dim")), Text.assemble(rule.title, (parameters, "dim")))
     return table
+
+
+_MANY = 30
+"""Losses of node pools and rungs are shown only where there are fewer in all; regions, zones and spot always are."""
+
+
+def _losses(inventory: Inventory) -> RenderableType:
+    """What is left at the largest size after each loss."""
+    from planner.checks.failure import scenarios
+
+    found = scenarios(inventory)
+    if len(found) > _MANY:
+        found = tuple(s for s in found if s.loss.kind not in ("pool", "rung"))
+    table = Table(title="what is left at the largest size", title_justify="left", title_style="bold", box=None,
+                  pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")  # fmt: skip
+    table.add_column("without")
+    for heading in ("machines", "accelerators", "serving replicas"):
+        table.add_column(heading, justify="right")
+    table.add_column("front door")
+    for scenario in found:
+        lost = scenario.loss
+        names = [f"{name.name} {name.outcome}" for name in scenario.names if name.dead]
+        short = any(one.left < one.needed for one in scenario.serving)
+        table.add_row(
+            lost.name if lost.kind in ("nothing", "spot") else f"{lost.kind} {lost.name}",
+            *("no limit" if count is None else f"{count:,}" for count in (scenario.machines, scenario.accelerators)),
+            Text(f"{scenario.replicas:,}", "yellow" if short else ""),
+            Text("; ".join(names) or "answers", "yellow" if names else ""),
+        )
+    return Padding(table, (1, 0, 0, 0), expand=False)
 
 
 def _excused(excused: Sequence[tuple[Finding, Exempt]]) -> RenderableType:

@@ -37,6 +37,10 @@ def test_levels_are_the_environments():
     assert not judged.errors
 
 
+def test_a_bare_off_is_off_although_yaml_reads_it_as_false():
+    assert rules(levels={"spread": False}).judge([finding(SPREAD)]).findings == ()
+
+
 def test_an_exception_excuses_what_it_names_and_nothing_else():
     exempt = {"rule": "images-by-digest", "resource": "tri*", "reason": "built by the pull request"}
     judged = rules(exceptions=[exempt]).judge([finding(), finding(name="other"), finding(SPREAD)])
