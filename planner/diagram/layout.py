@@ -96,7 +96,7 @@ class _Layout:
             head.add(names.add(*(self._box(box) for box in self.picture.names)))
         clouds = _flex("row" if beside else "column", gap=GAP if beside else CHANNEL)
         clouds.add(*(self._cloud(cloud, own, beside) for cloud, own in zip(self.picture.clouds, rows, strict=True)))
-        page.add(head, clouds, self._legend())
+        page.add(head, clouds, *self._legend())
         page.node.compute_layout(use_rounding=True)
         shapes = tuple(_shapes(page, 0, 0, ""))
         outer = page.node.get_box()
@@ -120,7 +120,7 @@ class _Layout:
         item.add(*(_text(fact, 12.5, tone="fact") for fact in self.picture.facts))
         return item
 
-    def _legend(self) -> _Item:
+    def _legend(self) -> Iterator[_Item]:
         """Samples of what occurs in the picture, and of nothing else."""
         boxes = self.picture.boxes.values()
         looks = {box.look for box in boxes}
@@ -138,7 +138,8 @@ class _Layout:
         if rungs:
             words = f"1, 2, 3: the order in which machines are tried; {span(2, 8)}: fewest to most"
             item.add(_text(words, SMALL, tone="note"))
-        return item
+        if entries:
+            yield item
 
     # ---- clouds, regions
 

@@ -77,9 +77,7 @@ class _Writer:
         return f"  {source} {_ARROWS[flow.kind]}{f'|{words}|' if words else ''} {target}"
 
 
-_ENTITIES: Mapping[str, str] = {
-    "&": "#amp;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "`": "#96;", "#": "#35;", "\\": "#92;",
-}  # fmt: skip
+_ENTITIES: Mapping[str, str] = {c: f"#{ord(c)};" for c in '&"<>`#\\[]{}|'}
 
 
 def _label(lines: list[str]) -> str:

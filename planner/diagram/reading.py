@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from components.machine_types import MachineType
-from planner.diagram.clusters import cluster_boxes, machines
+from planner.diagram.clusters import Detail, cluster_boxes, machines
 from planner.diagram.flows import CLIENTS, endpoint_id, flows, name_id
 from planner.diagram.networks import views
 from planner.diagram.picture import Box, Picture, Row
@@ -17,13 +17,22 @@ from planner.inventory.front_door import front_doors
 from planner.inventory.front_door_model import Entry, Target
 from planner.inventory.inventory import Inventory
 from planner.inventory.model import Cluster
+from planner.plan import Resource
 from planner.regions import GLOBAL
 
-MOST = {"regions": 24, "networks": 4, "stores": 3, "names": 6, "kinds": 8}
-"""How many of a kind are shown; what is beyond is counted."""
+MOST_BOXES = 320
+"""What is left readable on one page; a plan that has more is shown in less detail."""
+DETAILS = (
+    Detail(regions=24, networks=4, clusters=4, pools=8, workloads=4, stores=3),
+    Detail(regions=16, networks=2, clusters=2, pools=4, workloads=2, stores=2),
+    Detail(regions=12, networks=1, clusters=1, pools=2, workloads=1, stores=1),
+)
+"""From the fullest to the coarsest."""
+NAMES, KINDS = 6, 8
+"""How many names of the front door, and kinds of other resources, are shown."""
 
 COPY = "second copy of the cold tier"
-CLOUDS = {"aws": "AWS", "gcp": "Google Cloud", "": "No region"}
+CLOUDS = {"aws": "AWS", "gcp": "Google Cloud", "": "Elsewhere"}
 _ENTRIES = {
     "accelerator": "Global Accelerator",
     "google": "Global external load balancer",
@@ -32,17 +41,21 @@ _ENTRIES = {
 
 
 def picture(inventory: Inventory) -> Picture:
-    """What a diagram of an environment shows."""
-    return _Reading(inventory).picture()
+    """What a diagram of an environment shows, in as much detail as a page holds."""
+    found = _Reading(inventory, DETAILS[0]).picture()
+    for coarser in DETAILS[1:]:
+        if len(found.boxes) > MOST_BOXES:
+            found = _Reading(inventory, coarser).picture()
+    return found
 
 
 class _Reading:
     """The steps of `picture`."""
 
-    def __init__(self, inventory: Inventory) -> None:
-        self.inventory, self.plan = inventory, inventory.plan
+    def __init__(self, inventory: Inventory, detail: Detail) -> None:
+        self.inventory, self.plan, self.detail = inventory, inventory.plan, detail
         self.stores = {store.urn: store for store in stores(inventory)}
-        self.doors = front_doors(inventory)[: MOST["names"]]
+        self.doors = front_doors(inventory)[:NAMES]
         self.networks = tuple(views(inventory))
         self.answering = {urn for door in self.doors for target in door.targets for urn in target.workloads}
 
@@ -94,14 +107,28 @@ class _Reading:
         counted.pop(GLOBAL, None)
         busy = {cluster.region for cluster in self.inventory.clusters} | {n.region for n in self.networks}
         busy |= {store.region for store in self.stores.values() if not store.copy_of}
+        busy |= {
+            self.stores[urn].region for store in self.stores.values() for urn in store.copy_of if urn in self.stores
+        }
         busy |= {target.region for door in self.doors for target in door.targets}
+        busy |= {region for region in counted if kinds(self._resources(region), notable=True)}
         copies = {store.region for store in self.stores.values() if store.copy_of} - busy
         own = {region for region in counted if region not in copies} | busy
         own -= {GLOBAL, "", "aws:", "gcp:"}
-        self.beyond = max(0, len(own) - MOST["regions"])
+        self.beyond = max(0, len(own) - self.detail.regions)
         # The busiest come first, for a plan of more regions than a page holds.
-        first = sorted(own, key=lambda region: (region not in busy, -counted[region], region))[: MOST["regions"]]
+        first = sorted(own, key=lambda region: (region not in busy, -counted[region], region))[: self.detail.regions]
         return sorted(first, key=lambda region: (region.partition(":")[0], region not in self._training, region))
+
+    @cached_property
+    def _by_region(self) -> Mapping[str, list[Resource]]:
+        found: dict[str, list[Resource]] = {}
+        for resource in self.plan:
+            found.setdefault(self.inventory.regions[resource.urn], []).append(resource)
+        return found
+
+    def _resources(self, region: str) -> list[Resource]:
+        return [resource for resource in self._by_region.get(region, ()) if resource.custom]
 
     @cached_property
     def _training(self) -> set[str]:
@@ -131,7 +158,7 @@ class _Reading:
         return "gcp" if entry.kind == "google" else "aws"
 
     def _region(self, region: str) -> Box:
-        count = sum(1 for urn, where in self.inventory.regions.items() if where == region)
+        count = len(self._by_region.get(region, ()))
         clusters = [c for c in self.inventory.clusters if c.region == region]
         inside = [*self._endpoints(region), *self._region_networks(region, clusters)]
         netted = {urn for network in self.networks if network.region == region for urn in network.clusters}
@@ -170,7 +197,9 @@ class _Reading:
     def _region_networks(self, region: str, clusters: list[Cluster]) -> Iterator[Box]:
         here = [network for network in self.networks if network.region == region]
         # Networks that carry a cluster's fabric beside its own have little to say: counted.
-        main = [n for n in here if any(cluster.urn in n.clusters for cluster in clusters)] or here[: MOST["networks"]]
+        main = [n for n in here if any(cluster.urn in n.clusters for cluster in clusters)] or here[
+            : self.detail.networks
+        ]
         more = len(here) - len(main)
         for index, network in enumerate(main):
             rows = network.rows
@@ -183,7 +212,7 @@ class _Reading:
             )  # fmt: skip
 
     def _clusters_in(self, clusters: list[Cluster]) -> Iterator[Box]:
-        return cluster_boxes(clusters, self.inventory.workloads, self.answering)
+        return cluster_boxes(clusters, self.inventory.workloads, self.answering, self.detail)
 
     # ---- storage
 
@@ -193,14 +222,17 @@ class _Reading:
             inside: list[Box] = []
             for tier in tiers:
                 own = [store for store in here if store.tier == tier]
-                inside += [self._store(store) for store in own[: MOST["stores"]]]
-                if more := own[MOST["stores"] :]:
+                inside += [self._store(store) for store in own[: self.detail.stores]]
+                if more := own[self.detail.stores :]:
                     inside.append(Box(f"more:{tier}:{region}", "tier", f"{tier} · {len(more):,} more", look=tier))
             if inside:
                 yield Box(f"tiers:{row}:{region}", "tiers", children=tuple(inside))
 
     def _store(self, store: Store) -> Box:
         rows = [Row(name, after) for name, after in store.ages]
+        alike = [s for s in self.stores.values() if (s.region, s.tier) == (store.region, store.tier)]
+        if len(alike) > 1 or store.tier not in store.name:
+            rows.insert(0, Row(store.name.removeprefix(f"{store.region.partition(':')[2]}-")))
         if store.copy_of:
             rows.insert(0, Row("copy of " + ", ".join(_name(urn) for urn in store.copy_of)))
         return Box(
@@ -225,11 +257,13 @@ class _Reading:
     # ---- what has no picture of its own
 
     def _also(self, region: str, has_cluster: bool) -> Box | None:
-        here = [r for r in self.plan if r.custom and self.inventory.regions[r.urn] == region]
-        counted = kinds(here, notable=has_cluster or any(n.region == region for n in self.networks))
+        counted = kinds(
+            [r for r in self._resources(region) if r.urn not in self.stores],
+            notable=has_cluster or any(n.region == region for n in self.networks),
+        )
         if not counted:
             return None
-        shown = counted.most_common(MOST["kinds"])
+        shown = counted.most_common(KINDS)
         rows = [Row(kind, f"{count:,}") for kind, count in shown]
         if more := sum(counted.values()) - sum(count for _, count in shown):
             rows.append(Row("others", f"{more:,}"))
@@ -241,9 +275,9 @@ class _Reading:
         inside = list(self._clusters_in(nowhere))
         if not self.region_names and not inside:
             counted = kinds([r for r in self.plan if r.custom], notable=False)
-            rows = [Row(kind, f"{count:,}") for kind, count in counted.most_common(MOST["kinds"])]
+            rows = [Row(kind, f"{count:,}") for kind, count in counted.most_common(KINDS)]
             inside = [Box("also:", "rest", "Resources", rows=tuple(rows) or (Row("none"),), look="rest")]
-        title = "more regions" if nowhere else "global"
+        title = plural(self.beyond, "more region") if self.beyond else "region not known" if nowhere else "no region"
         return Box("region:", "region", title, children=tuple(inside), look="") if inside else None
 
     # ---- facts
@@ -257,7 +291,10 @@ class _Reading:
         where = f"{plural(len(names), 'region')} of {plural(clouds, 'cloud')}" if names else "no region"
         counts = [where, f"{plural(self.beyond, 'more region')} not drawn" if self.beyond else ""]
         counts.append(plural(len(copies), "replica region") if copies else "")
-        counts += [plural(len(clusters), "cluster"), plural(len(pools), "node pool") if pools else ""]
+        counts += [
+            plural(len(clusters), "cluster") if clusters else "",
+            plural(len(pools), "node pool") if pools else "",
+        ]
         counts.append(plural(len(self.plan), "resource"))
         yield " · ".join(filter(None, counts))
         low: Counter[str] = Counter()

@@ -75,20 +75,29 @@ def _holders(id: str, shapes: Mapping[str, Shape]) -> list[str]:
 def _path(flow: Flow, shapes: Mapping[str, Shape], drawn: list[Line]) -> tuple[Point, ...]:
     source, target = shapes[flow.source].rect, shapes[flow.target].rect
     blocked = [rect.grown(CLEAR) for rect in obstacles(flow, shapes)]
-    area = _area(flow, shapes)
-    near = [rect for rect in blocked if rect.overlaps(area)]
-    grid = _Grid(source, target, near, area, _others(flow, drawn))
     both_names = shapes[flow.source].box.kind == shapes[flow.target].box.kind == "name"
-    sides = (("right",), ("left",)) if both_names else _SIDES.get(flow.kind, (_ANY, _ANY))
-    return grid.search(*sides)
+    usual = (("right",), ("left",)) if both_names else _SIDES.get(flow.kind, (_ANY, _ANY))
+    # Inside what holds both and at the usual sides; else at any side; else around everything.
+    for sides, area in (
+        (usual, _area(flow, shapes)),
+        ((_ANY, _ANY), _area(flow, shapes)),
+        ((_ANY, _ANY), _page(shapes)),
+    ):
+        near = [rect for rect in blocked if rect.overlaps(area)]
+        points = _Grid(source, target, near, area, _others(flow, drawn)).search(*sides)
+        if points:
+            return points
+    raise AssertionError(f"no way from {flow.source} to {flow.target}")  # siblings stand apart: there always is one
 
 
 def _area(flow: Flow, shapes: Mapping[str, Shape]) -> Rect:
-    """The innermost box that holds both ends: a flow stays inside."""
-    around = set(_holders(flow.source, shapes))
+    """The innermost box drawn around both ends: a flow stays inside."""
+    around = {id for id in _holders(flow.source, shapes) if shapes[id].box.kind not in ("column", "tiers")}
     common = next((id for id in _holders(flow.target, shapes) if id in around), None)
-    if common is not None:
-        return shapes[common].rect
+    return shapes[common].rect if common is not None else _page(shapes)
+
+
+def _page(shapes: Mapping[str, Shape]) -> Rect:
     rects = [shape.rect for shape in shapes.values()]
     left, top = min(r.x for r in rects) - 16, min(r.y for r in rects)
     return Rect(left, top, max(r.right for r in rects) + 16 - left, max(r.bottom for r in rects) - top)
@@ -126,7 +135,7 @@ class _Grid:
         self.costs: dict[Segment, float | None] = {}
 
     def search(self, leave: tuple[str, ...], arrive: tuple[str, ...]) -> tuple[Point, ...]:
-        """The cheapest path from one of the source's sides to one of the target's. ValueError where there is none."""
+        """The cheapest path from one of the source's sides to one of the target's; empty where there is none."""
         # States are (point, direction); a path starts on the border, going out, and ends on the border, going in.
         goals = {(point, (-dx, -dy)): cost for point, (dx, dy), cost in self._ports(self.target, arrive)}
         ends = {point for point, _ in goals}
@@ -167,7 +176,7 @@ class _Grid:
                     order += 1
                     heapq.heappush(queue, (price + self._rest(next_point), order, next_point, next_way))
         if found is None:
-            raise ValueError(f"no way from {self.source} to {self.target}")
+            return ()
         points = []
         state_: tuple[Point, Point] | None = found[1]
         while state_ is not None:

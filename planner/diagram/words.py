@@ -19,6 +19,9 @@ _NOTABLE = """
 """
 NOTABLE = frozenset(_NOTABLE.split())
 """Modules of the clouds' SDKs whose resources are parts of an architecture, not plumbing."""
+_SERVICES = {"dynamodb": "DynamoDB", "opensearch": "OpenSearch", "documentdb": "DocumentDB", "bigquery": "BigQuery",
+             "elasticache": "ElastiCache", "sagemaker": "SageMaker", "cloudrun": "Cloud Run", "cloudrunv2": "Cloud Run",
+             "cloudfunctions": "Cloud", "cloudfunctionsv2": "Cloud", "pubsub": "Pub/Sub"}  # fmt: skip
 DASH, TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 _MACHINES = ("aws:ec2/instance:Instance", "aws:autoscaling/group:Group", "gcp:compute/instance:Instance",
              "gcp:compute/instanceGroupManager:InstanceGroupManager")  # fmt: skip
@@ -43,5 +46,6 @@ def kinds(resources: Iterable[Resource], *, notable: bool) -> Counter[str]:
         if resource.is_provider or (notable and module not in NOTABLE and resource.type not in _MACHINES):
             continue
         last = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", resource.type.rsplit(":", 1)[-1])
-        counted[f"{module} {last}" if not module.endswith(("v1", "v2")) else last] += 1
+        service = _SERVICES.get(module) or (module.upper() if len(module) < 4 else module.capitalize())
+        counted[last if last.lower().startswith(module.lower()) or "." in module else f"{service} {last}"] += 1
     return Counter(dict(sorted(counted.items())))
