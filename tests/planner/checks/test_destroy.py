@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from planner.checks.destroy import RULES, findings
-from planner.checks.destroy_order import Order
+from planner.checks.destroy.order import Order
 from planner.inventory import Inventory
 from planner.plan import Plan, Resource
 from planner.rules import Rules

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from planner.checks.contracts_view import View, mentions
+from planner.checks.view import View, mentions
 from planner.finding import Finding, Rule
 from planner.inventory.objects import Object
 from planner.inventory.references import at, mapping, texts

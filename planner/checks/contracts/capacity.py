@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components.labels import COMPUTE_CLASS
-from planner.checks.contracts_view import View, mentions
+from planner.checks.view import View, mentions
 from planner.finding import Finding, Rule
 from planner.inventory import Rung
 from planner.inventory.objects import Object, maps

@@ -8,19 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.checks import (
-    contracts_balancers,
-    contracts_capacity,
-    contracts_identity,
-    contracts_traffic,
-    contracts_volumes,
-)
-from planner.checks.contracts_view import View
+from planner.checks.contracts import balancers, capacity, identity, traffic, volumes
+from planner.checks.view import View
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory
 from planner.rules import Rules
 
-_PARTS = (contracts_traffic, contracts_balancers, contracts_identity, contracts_capacity, contracts_volumes)
+_PARTS = (traffic, balancers, identity, capacity, volumes)
 
 RULES: tuple[Rule, ...] = tuple(rule for part in _PARTS for rule in part.RULES)
 

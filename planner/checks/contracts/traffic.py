@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from planner.checks.contracts_view import (
+from planner.checks.view import (
     View,
     containers,
     has_port,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from planner.checks.contracts_view import View, has_port, listed, number_of, ports
+from planner.checks.view import View, has_port, listed, number_of, ports
 from planner.finding import Finding, Rule
 from planner.inventory.front_door import BACKEND_SERVICES, NEG_ANNOTATION, TARGET_GROUPS, neg_names
 from planner.inventory.objects import Object, maps

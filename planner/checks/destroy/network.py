@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from planner.checks.contracts_view import View
-from planner.checks.destroy_controllers import Made
-from planner.checks.destroy_order import Order
+from planner.checks.destroy.controllers import Made
+from planner.checks.destroy.order import Order
+from planner.checks.view import View
 from planner.finding import Finding, Rule
 from planner.inventory.front_door import BACKEND_SERVICES, neg_names
 from planner.inventory.objects import maps

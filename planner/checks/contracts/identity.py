@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from planner.checks.contracts_view import CHARTS, View, containers, mentions
+from planner.checks.view import CHARTS, View, containers, mentions
 from planner.finding import Finding, Rule
 from planner.inventory import Workload
 from planner.inventory.inventory import EKS_CLUSTER

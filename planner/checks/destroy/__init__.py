@@ -2,17 +2,17 @@
 
 A load balancer, machine or volume that a controller made is in no state file: Pulumi deletes the object, and the
 controller the thing. If the controller goes first, the thing stays, holds on to its subnets, and the network's deletion
-hangs. What outlives what, `planner.checks.destroy_order` knows; who makes what, `planner.checks.destroy_controllers`.
+hangs. What outlives what, `planner.checks.destroy.order` knows; who makes what, `planner.checks.destroy.controllers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from planner.checks import destroy_network
-from planner.checks.contracts_view import View
-from planner.checks.destroy_controllers import Controller, Made, chart_name, installed, made
-from planner.checks.destroy_order import Order
+from planner.checks.destroy import network
+from planner.checks.destroy.controllers import Controller, Made, chart_name, installed, made
+from planner.checks.destroy.order import Order
+from planner.checks.view import View
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory
 from planner.inventory.capacity import pods_per_machine
@@ -46,7 +46,7 @@ NODES = Rule(
     url="https://karpenter.sh/docs/concepts/disruption/#control-flow",
     remediation="Give the workload `depends_on` the cluster with its pools.",
 )
-RULES: tuple[Rule, ...] = (OUTLIVES, DELETER, DEFINITION, NODES, *destroy_network.RULES)
+RULES: tuple[Rule, ...] = (OUTLIVES, DELETER, DEFINITION, NODES, *network.RULES)
 
 ACCESS_ENTRY, ROLE = "aws:eks/accessEntry:AccessEntry", "aws:iam/role:Role"
 
@@ -91,7 +91,7 @@ def findings(inventory: Inventory, _rules: Rules) -> Iterator[Finding]:
         if custom.resource.urn not in told:  # of those whose controller is missing, enough is said
             yield from _definition(view, order, custom)
     yield from _pods(view, order)
-    yield from destroy_network.findings(view, order, there)
+    yield from network.findings(view, order, there)
 
 
 # ---- controllers

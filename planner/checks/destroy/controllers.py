@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from planner.checks.contracts_view import View
+from planner.checks.view import View
 from planner.inventory.objects import Object, maps
 from planner.inventory.references import at, mapping
 from planner.plan import UNKNOWN, Resource
