@@ -9,7 +9,7 @@ from fractions import Fraction
 from planner.checks.placement_objects import Attempt, Surroundings
 from planner.checks.placement_volumes import exclusive
 from planner.inventory import Rung, Workload
-from planner.inventory.capacity import allocatable, apart, concerns, pods_per_machine, requests
+from planner.inventory.capacity import allocatable, apart, concerns, requests, room
 from planner.inventory.objects import Object, maps
 from planner.inventory.references import mapping
 from planner.inventory.scheduling import HOSTNAME, ZONE, machines
@@ -45,7 +45,7 @@ def limits(surroundings: Surroundings, workload: Workload, near: Object, takers:
 
 def _each(surroundings: Surroundings, taker: Attempt) -> int | None:
     rung, strategy = taker.rung, surroundings.mig_strategy(taker.rung.cluster)
-    return pods_per_machine(taker.workload, rung, taken=surroundings.taken(rung), mig_strategy=strategy)
+    return room(taker.workload, rung, taken=surroundings.taken(rung), mig_strategy=strategy)
 
 
 def _machines(rungs: list[Rung], each: Mapping[str, int | None]) -> Limit | None:

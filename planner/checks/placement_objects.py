@@ -11,13 +11,21 @@ from typing import Any
 from components.labels import COMPUTE_CLASS
 from planner.inventory import Cluster, Inventory, Pool, Rung, Workload
 from planner.inventory.capacity import Amounts, fits, requests
-from planner.inventory.objects import Object, Objects, maps
+from planner.inventory.objects import Object, maps, objects_in
 from planner.inventory.references import at, items, mapping
 from planner.inventory.rungs import RELEASE
 from planner.inventory.scheduling import Reason
 from planner.plan import UNKNOWN
 
 FARGATE = "aws:eks/fargateProfile:FargateProfile"
+
+_LABELS = {"eks": ("labels",), "karpenter": ("spec.template.metadata.labels",), "gke": ("nodeConfig.labels",)}
+_SIZES = {
+    "eks": ("scalingConfig.maxSize",),
+    "karpenter": ("spec.limits.nodes",),
+    "gke": ("autoscaling.totalMaxNodeCount", "autoscaling.maxNodeCount", "nodeCount"),
+}
+"""Where a rung's own resource says these."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Surroundings:
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
-        self.objects = Objects(inventory)
+        self.objects = objects_in(inventory)
         self._taken: dict[str, Amounts] = {}
 
     def workloads(self) -> Iterator[tuple[Workload, Cluster, Object]]:
@@ -57,11 +65,28 @@ class Surroundings:
         """Every rung of a cluster with what keeps a workload's pods off it. `also` as in `fits`."""
         found: list[Attempt] = []
         for pool in cluster.pools:
-            for rung in pool.rungs:
+            for rung in map(self.as_known, pool.rungs):
                 taken, strategy = self.taken(rung), self.mig_strategy(cluster.urn)
-                reasons = fits(workload, rung, also=also, taken=taken, mig_strategy=strategy)
-                found.append(Attempt(pool, rung, workload, (*self._outside_class(workload, rung), *reasons)))
+                reasons = [
+                    *self._outside_class(workload, rung),
+                    *fits(workload, rung, also=also, taken=taken, mig_strategy=strategy),
+                ]
+                if self.unlabelled(rung):
+                    reasons = [reason for reason in reasons if reason.kind != "label"]
+                found.append(Attempt(pool, rung, workload, tuple(reasons)))
         return found
+
+    def unlabelled(self, rung: Rung) -> bool:
+        """Whether only the cloud knows the labels of a rung's nodes."""
+        return self._unknown(rung, _LABELS)
+
+    def as_known(self, rung: Rung) -> Rung:
+        """A rung whose largest size only the cloud knows has no limit."""
+        return replace(rung, max=None) if self._unknown(rung, _SIZES) else rung
+
+    def _unknown(self, rung: Rung, paths: Mapping[str, tuple[str, ...]]) -> bool:
+        resource = self.inventory.plan.by_urn[rung.urn]
+        return any(at(resource.inputs, path) == UNKNOWN for path in paths[rung.manager])
 
     def _outside_class(self, workload: Workload, rung: Rung) -> list[Reason]:
         """GKE brings machines to a pod that selects a ComputeClass from the node pools which the class names."""

@@ -65,11 +65,13 @@ class Kueue:
         queue = self._queue(workload, near) if workload.queue else None
         flavors = [self._objects.find(near, "ResourceFlavor", name) for name in _flavors(queue)] if queue else []
         found = [_with_flavor(workload, flavor.spec) for flavor in flavors if flavor is not None]
-        if workload.queue and not found:
+        untold = at(near.resource.inputs, "metadata.labels") == UNKNOWN or None in flavors
+        untold = untold or (queue is not None and not _told(queue.spec.get("resourceGroups")))
+        if untold or (workload.queue and not found):
             # Which queue was meant is for `queue-exists` to say; any flavor may be what it gives.
             every = (one for one in self._objects.of_kind("ResourceFlavor") if one.cluster == near.cluster)
             found = [_with_flavor(workload, one.spec) for one in every]
-        return found or [workload]
+        return [*found, workload] if untold or not found else found
 
     def _queue(self, workload: Workload, near: Object) -> Object | None:
         local = self._objects.find(near, "LocalQueue", workload.queue)
@@ -109,7 +111,7 @@ class Kueue:
         name, job = parts[0].queue, f"{parts[0].kind} {parts[0].name}"
         local = self._objects.find(near, "LocalQueue", name)
         if local is None:
-            if not self._objects.in_doubt(near, "LocalQueue"):
+            if near.namespace != UNKNOWN and not self._objects.in_doubt(near, "LocalQueue"):
                 there = sorted({one.name for one in self._objects.beside(near, "LocalQueue")})
                 yield QUEUE_EXISTS.finding(
                     f"{job} names the LocalQueue {name!r}, which is not in namespace {near.namespace};"
@@ -128,6 +130,8 @@ class Kueue:
                 near.resource,
                 subject=name,
             )
+        if not _told(queue.spec.get("resourceGroups")):
+            return
         for part in parts:
             yield from self._asks(part, queue, near)
         if len(parts) > 1:
@@ -214,6 +218,8 @@ class Kueue:
         for other in self._lenders.get(queue.cluster, ()):
             if other is queue or self._root(other) != root:
                 continue
+            if not _told(other.spec.get("resourceGroups")):
+                return None
             lent = _quotas(other.spec).get((flavor, resource))
             if lent is not None:
                 if lent.nominal is None:
@@ -271,11 +277,11 @@ class Kueue:
         clusters = {cluster.urn: cluster for cluster in self._surroundings.inventory.clusters if cluster.pools}
         for flavor in self._objects.of_kind("ResourceFlavor"):
             cluster, labels = clusters.get(flavor.cluster), mapping(flavor.spec, "nodeLabels")
-            if cluster is None or not labels:
+            if cluster is None or not labels or any(map(self._surroundings.unlabelled, cluster.rungs)):
                 continue
             rungs = [
                 rung
-                for rung in cluster.rungs
+                for rung in map(self._surroundings.as_known, cluster.rungs)
                 if any(all(node.label(k) in (v, "") or v == UNKNOWN for k, v in labels.items()) for node in nodes(rung))
             ]
             if not rungs:
@@ -335,12 +341,21 @@ def _quotas(spec: Mapping[str, Any]) -> dict[tuple[str, str], Quota]:
     }
 
 
+def _told(value: Any) -> bool:
+    """Whether a plan tells all of a value but for quotas, each of which may be unknown on its own."""
+    if isinstance(value, Mapping):
+        return all(_told(item) for key, item in value.items() if not str(key).endswith(("Quota", "Limit")))
+    return all(map(_told, value)) if isinstance(value, list | tuple) else value != UNKNOWN
+
+
 def _with_flavor(workload: Workload, flavor: Mapping[str, Any]) -> Workload:
     """A workload with what Kueue gives to its pods on admission."""
+    told = _told(flavor.get("tolerations"))
+    given = maps(flavor, "tolerations") if told else [{"operator": "Exists"}]
     spec = {
         **workload.spec,
         "nodeSelector": {**mapping(flavor, "nodeLabels"), **mapping(workload.spec.get("nodeSelector"))},
-        "tolerations": [*maps(workload.spec, "tolerations"), *maps(flavor, "tolerations")],
+        "tolerations": [*maps(workload.spec, "tolerations"), *given],
     }
     return replace(workload, spec=spec)
 

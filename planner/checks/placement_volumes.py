@@ -26,7 +26,7 @@ VOLUME_CLAIM_EXISTS = Rule(
 def findings(objects: Objects, workloads: list[tuple[Workload, Object]]) -> Iterator[Finding]:
     """Claims that aren't there, and claims that can never be bound."""
     for workload, near in workloads:
-        for name in claim_names(workload):
+        for name in claim_names(workload) if near.namespace != UNKNOWN else ():
             if objects.find(near, CLAIM, name) is None and not objects.in_doubt(near, CLAIM):
                 yield VOLUME_CLAIM_EXISTS.finding(
                     f"{workload.kind} {workload.name} mounts the claim {name!r}, which is not in namespace"
@@ -64,7 +64,7 @@ def _never_bound(objects: Objects, claim: Object) -> str:
     modes = items(volume.spec, "accessModes")
     missing = [mode for mode in items(claim.spec, "accessModes") if mode not in modes]
     if missing and modes and UNKNOWN not in (*missing, *modes):
-        return f"wants {missing[0]}, and its volume {name} has {', '.join(modes)}"
+        return f"wants {missing[0]}, and its volume {name} has {', '.join(map(str, modes))}"
     wanted, there = (known(at(s, p)) for s, p in ((claim.spec, "resources.requests.storage"),
                                                    (volume.spec, "capacity.storage")))  # fmt: skip
     if wanted and there and wanted > there:

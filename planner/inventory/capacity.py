@@ -226,6 +226,11 @@ def pods_per_machine(
     a reason, None where that cannot be told. `taken` and `mig_strategy` are as in `fits`."""
     if fits(workload, rung, taken=taken, mig_strategy=mig_strategy):
         return 0
+    return room(workload, rung, taken=taken, mig_strategy=mig_strategy)
+
+
+def room(workload: Workload, rung: Rung, *, taken: Amounts | None = None, mig_strategy: str = "single") -> int | None:
+    """As `pods_per_machine`, of a rung that is known to take the workload."""
     if alone(workload):
         return 1
     wanted = {**requests(workload.spec), "pods": Fraction(1)}

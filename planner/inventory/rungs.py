@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,6 +33,8 @@ STANDING = 1000
 Find = Callable[..., list[Resource]]
 """`Inventory.references`."""
 
+_WELL_KNOWN = re.compile(r"([a-z0-9.-]*\.)?(kubernetes\.io|k8s\.io|karpenter\.sh|karpenter\.k8s\.aws)/").match
+"""Labels that say which machines a NodePool wants, not what to call them."""
 _EFFECTS = {"NO_SCHEDULE": "NoSchedule", "PREFER_NO_SCHEDULE": "PreferNoSchedule", "NO_EXECUTE": "NoExecute"}
 
 
@@ -84,10 +87,13 @@ def karpenter_pool(resource: Resource, region: str, cluster: str, find: Find, sh
     template = mapping(spec, "template")
     labels = _labels(at(template, "metadata.labels"))
     wanted = {
-        requirement.get("key"): [v for v in items(requirement, "values") if _known(v)]
+        str(requirement.get("key")): [v for v in items(requirement, "values") if _known(v)]
         for requirement in items(template, "spec.requirements")
         if isinstance(requirement, Mapping) and requirement.get("operator") == "In"
     }
+    # A node also bears the labels that its pool requires; which value of several it gets, nobody knows before.
+    own = {key: values[0] if len(values) == 1 else "" for key, values in wanted.items() if not _WELL_KNOWN(key)}
+    labels = {**own, **labels}
     classes = find(resource, "spec.template.spec.nodeClassRef.name", NODE_CLASS)
     node_class = mapping(classes[0].inputs, "spec") if classes else {}
     disks = [mapping(item, "ebs") for item in items(node_class, "blockDeviceMappings")]
@@ -225,7 +231,9 @@ def _zones(subnets: list[Resource]) -> tuple[str, ...]:
 
 def _taints(raw: list[Any]) -> tuple[Taint, ...]:
     return tuple(
-        Taint(_known(t.get("key")), _known(t.get("value")), _EFFECTS.get(t.get("effect", ""), _known(t.get("effect"))))
+        Taint(
+            _known(t.get("key")), _known(t.get("value")), _EFFECTS.get(_known(t.get("effect")), _known(t.get("effect")))
+        )
         for t in raw
         if isinstance(t, Mapping)
     )
