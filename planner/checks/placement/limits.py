@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from planner.checks.placement_objects import Attempt, Surroundings
-from planner.checks.placement_volumes import exclusive
+from planner.checks.placement.objects import Attempt, Surroundings
+from planner.checks.placement.volumes import exclusive
 from planner.inventory import Rung, Workload
 from planner.inventory.capacity import allocatable, apart, concerns, requests, room
 from planner.inventory.objects import Object, maps

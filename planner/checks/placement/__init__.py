@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from planner.checks import placement_queues as queues
-from planner.checks import placement_volumes as volumes
-from planner.checks.placement_limits import Limit, limits, shortage
-from planner.checks.placement_objects import Attempt, Surroundings
+from planner.checks.placement import queues as queues
+from planner.checks.placement import volumes as volumes
+from planner.checks.placement.limits import Limit, limits, shortage
+from planner.checks.placement.objects import Attempt, Surroundings
 from planner.finding import Finding, Rule
 from planner.inventory import Cluster, Inventory, Rung, Workload
 from planner.inventory.objects import Object

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from planner.checks.placement_objects import Surroundings
+from planner.checks.placement.objects import Surroundings
 from planner.finding import Finding, Rule
 from planner.inventory import Workload
 from planner.inventory.capacity import MODELLED, allocatable, requests
