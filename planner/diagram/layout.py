@@ -19,6 +19,8 @@ UNIT = 248
 ROW_UNITS = 8
 """Columns of pools side by side; what is beyond goes into a second row."""
 LEAST_WIDTH = 760
+WIDEST_NAME, WIDEST_HEADER = 340, 716
+"""Longer names and titles are broken into lines."""
 MARGIN, GAP, CHANNEL = 22, 14, 30
 """Around the page; between siblings; between rows of boxes that flows run between."""
 MARK = 9
@@ -115,9 +117,9 @@ class _Layout:
 
     def _header(self) -> _Item:
         box = Box("header", "header", self.picture.title, rows=tuple(Row(fact) for fact in self.picture.facts))
-        item = _flex("column", gap=3, box=box)
-        item.add(_text(self.picture.title, SIZES["page"], bold=True, tone="title"))
-        item.add(*(_text(fact, 12.5, tone="fact") for fact in self.picture.facts))
+        item = _flex("column", gap=3, width=_no_wider(WIDEST_HEADER, box, SIZES["page"]), box=box)
+        item.add(_text(self.picture.title, SIZES["page"], bold=True, tone="title", shrink=True))
+        item.add(*(_text(fact, 12.5, tone="fact", shrink=True) for fact in self.picture.facts))
         return item
 
     def _legend(self) -> Iterator[_Item]:
@@ -150,8 +152,8 @@ class _Layout:
         item.add(self._title(cloud))
         entries = [child for child in cloud.children if child.kind == "entry"]
         if entries:
-            row = _flex("row", gap=GAP, margin_top=10)
-            item.add(row.add(*(self._box(entry, grow=1) for entry in entries)))
+            row = _flex("row", gap=GAP, wrap=True, margin_top=10)
+            item.add(row.add(*(self._box(entry, grow=1, basis=190) for entry in entries)))
         for number, columns in enumerate(rows):
             row = _flex("row", gap=GAP, margin_top=CHANNEL if entries or number else 10, grow=1)
             item.add(row.add(*map(self._column, columns)))
@@ -180,7 +182,8 @@ class _Layout:
     # ---- boxes
 
     def _box(self, box: Box, *, grow: float = 0, basis: float | None = None, wide: bool = False) -> _Item:
-        item = _flex("column", padding=PADDING.get(box.kind, 8), grow=grow, basis=basis, box=box)
+        width = _no_wider(WIDEST_NAME, box, SIZES["name"]) if box.kind == "name" else None
+        item = _flex("column", padding=PADDING.get(box.kind, 8), grow=grow, basis=basis, width=width, box=box)
         head = [] if box.kind == "tiers" else [self._title(box), *map(self._row, box.rows)]
         item.add(*head)
         if box.kind == "cluster":
@@ -233,6 +236,12 @@ def _units(column: Box) -> int:
     clusters = [box for box in column if box.kind == "cluster"]
     purposes = {box.look for box in groups if box.look != "system"}
     return 2 if len(purposes) > 1 or len(clusters) > 1 else 1
+
+
+def _no_wider(most: float, box: Box, size: float) -> float | None:
+    """That width for a box whose title or lines would be wider; taffy measures text before it heeds a `max-width`."""
+    widest = max([text.width(box.title, size, bold=True), *(text.width(row.text, 12.5) for row in box.rows)])
+    return most if widest > most - 2 * PADDING.get(box.kind, 0) else None
 
 
 # ---- the flexbox tree

@@ -99,7 +99,12 @@ def hostile_names() -> Plan:
                   "scalingConfig": {"minSize": 1, "maxSize": 2}})
         for name in names
     ]  # fmt: skip
-    return plan(*made, stack='<"&>')
+    long_name = "-".join(["quite"] * 20) + ".example.com"
+    balancer = resource(
+        "aws:lb/loadBalancer:LoadBalancer", "lb", {"region": "us-east-1"}, outputs={"dnsName": "lb.aws"}
+    )
+    record = resource("aws:route53/record:Record", "r", {"name": long_name, "type": "CNAME", "records": ["lb.aws"]})
+    return plan(*made, balancer, record, stack='<"&>' + "stack" * 30)
 
 
 def mutual_replication() -> Plan:
