@@ -47,7 +47,7 @@ def cluster_boxes(
 def _cluster(cluster: Cluster, workloads: list[Workload], answering: Set[str], detail: Detail) -> Box:
     own = sorted(workloads, key=lambda w: (w.urn not in answering, -w.max_replicas, w.name))
     shown, more = own[: detail.workloads], own[detail.workloads :]
-    groups = []
+    groups: list[Box] = []
     pools = sorted(cluster.pools, key=lambda pool: (PURPOSES.index(_purpose(pool)), _order(pool)))
     kept, beyond = pools[: detail.pools], pools[detail.pools :]
     for purpose in PURPOSES:
