@@ -2,6 +2,8 @@
 
 STACK ?= dev
 BASE ?= main
+CONFIG ?= tiny
+OUTPUT ?= out/train
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +15,7 @@ UV_VERSION := 0.13.9
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help preview check cost diagram pr test test-slow lint format golden bench clean
+.PHONY: help preview check cost diagram pr train test test-slow lint format golden bench clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -33,6 +35,9 @@ diagram: $(VENV)/.installed ## Draw an environment: make diagram STACK=prod
 
 pr: $(VENV)/.installed ## What a branch changes, as the comment on its pull request: make pr BASE=main
 	@$(BIN)/aicloud diff $(BASE) --format markdown
+
+train: $(VENV)/.installed-training ## Train a small language model on this machine: make train CONFIG=tiny OUTPUT=out/train
+	@$(BIN)/python -m workloads.training --config $(CONFIG) --output $(OUTPUT) $(ARGS)
 
 test: $(VENV)/.installed-test lint ## Lint, check types and run the tests
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
@@ -74,7 +79,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@$(UV) --editable .
 	@touch $@
 
+$(VENV)/.installed-training: pyproject.toml constraints.txt | $(VENV)/bin/uv
+	@echo "Installing what training needs into $(VENV) (once)"
+	@$(UV) --editable '.[training]'
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@echo "Installing the tests' dependencies into $(VENV) (once)"
 	@$(UV) --editable '.[test]'
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-training
