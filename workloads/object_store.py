@@ -1,0 +1,78 @@
+"""Reads objects from where a URL says they are: the one place where workloads meet obstore and its ways to fail."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+SCHEMES = ("file", "s3", "gs", "az")
+EXPECTED = "expected file:///path, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+
+
+class Missing(ValueError):
+    """There is no such object."""
+
+
+class Unreachable(ValueError):
+    """The store refused or did not answer, retries included."""
+
+
+class ObjectStore:
+    """What is under `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
+
+    Credentials, endpoint and region come from the environment that each cloud's own tools read (obstore).
+    Raises ValueError for a URL that cannot be used. Safe to use from several threads.
+    """
+
+    def __init__(self, url: str) -> None:
+        if url.partition("://")[0] not in SCHEMES or not url.partition("://")[2].strip("/"):
+            raise ValueError(EXPECTED)
+        # Imported here: programs that read nothing start sooner without it.
+        import obstore
+        from obstore.exceptions import BaseError
+        from obstore.store import from_url
+
+        self.url = url.rstrip("/")
+        self._get = obstore.get
+        self._base_error = BaseError
+        # Each request has the client's 30 s; one that fails is tried again for two minutes. Client options are left
+        # alone: giving any would override AWS_ALLOW_HTTP and its like.
+        retries = {"max_retries": 8, "retry_timeout": timedelta(seconds=120)}
+        options: dict[str, Any] = {} if url.startswith("file:") else {"retry_config": retries}
+        try:
+            self._store = from_url(self.url, **options)
+        except (BaseError, ValueError, OSError) as error:
+            raise ValueError(_first_line(error)) from None
+
+    def place(self, key: str) -> str:
+        return f"{self.url}/{key}"
+
+    def whole(self, key: str, largest: int) -> tuple[bytes, int]:
+        """An object's bytes, none if it has more than `largest`; and its size."""
+        with self._failures(key):
+            found = self._get(self._store, key)
+            size = found.meta["size"]
+            return (bytes(found.bytes()) if size <= largest else b""), size
+
+    def part(self, key: str, start: int, end: int) -> tuple[Any, int]:
+        """Bytes `start` up to `end` of an object, as a buffer (fewer where it ends sooner); and the object's size."""
+        with self._failures(key):
+            # A range may not be empty.
+            found = self._get(self._store, key, options={"range": (start, end)} if end > start else {"head": True})
+            return (found.bytes() if end > start else b""), found.meta["size"]
+
+    @contextlib.contextmanager
+    def _failures(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise Missing(self.place(key)) from None
+        except (self._base_error, OSError) as error:
+            raise Unreachable(f"{self.place(key)}: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    """Without the store's debug dump, which follows the message."""
+    return (str(error) or type(error).__name__).splitlines()[0]
