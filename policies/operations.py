@@ -10,9 +10,9 @@ from typing import Any
 
 from components.tags import gcp_labels
 from planner import urn as urns
-from planner.checks.versions_table import KUBERNETES
+from planner.checks.versions_table import KUBERNETES, Support, version
 from planner.cost import estimate
-from planner.cost.budgets import limits
+from planner.cost.budgets import CEILING, exceeded, limits
 from planner.inventory import Inventory
 from planner.plan import UNKNOWN, Resource
 from planner.regions import GLOBAL
@@ -181,31 +181,78 @@ def logs_end(logs: Resource, parameters: Parameters) -> Iterator[str]:
             yield f"keeps its logs for {days:g} days; expected {expected}"
 
 
+_SUPPORT = "https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html"
+
+
+def _support(cluster: Resource) -> tuple[str, Support | None]:
+    """A cluster's minor version and how long it is supported; None where the table doesn't know it."""
+    stated = at(cluster, "version") if cluster.type == kinds.EKS_CLUSTER else at(cluster, "minMasterVersion")
+    found = re.match(r"1\.\d+", stated) if isinstance(stated, str) else None
+    return (found.group(), KUBERNETES.get((cluster.package, found.group()))) if found else ("", None)
+
+
+def _pays_for_more(cluster: Resource) -> bool | None:
+    """Whether it goes on in extended support: EKS unless told not to, GKE only in its Extended channel; None: unknown."""
+    if cluster.type == kinds.EKS_CLUSTER:
+        stated = at(cluster, "upgradePolicy.supportType", "EXTENDED")
+    else:
+        stated = at(cluster, "releaseChannel.channel", "REGULAR")
+    return None if stated == UNKNOWN else stated == "EXTENDED"
+
+
 @resource_policy(
     "kubernetes-version-is-supported",
-    "A cluster's Kubernetes version has standard support for some time to come",
+    "The cloud supports the clusters' version of Kubernetes",
     types=(kinds.EKS_CLUSTER, kinds.GKE_CLUSTER),
     risk="medium",
-    why="https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html",
-    fix="Raise ai-cloud:kubernetesVersion, one minor version at a time.",
+    why=_SUPPORT,
+    fix="Raise ai-cloud:kubernetesVersion, one minor version at a time: the control plane, then its nodes.",
+)
+def kubernetes_version_is_supported(cluster: Resource, parameters: Parameters) -> Iterator[str]:
+    minor, support = _support(cluster)
+    today = parameters["today"]
+    version = "version" if cluster.type == kinds.EKS_CLUSTER else "minMasterVersion"
+    if at(cluster, version) is None and off(at(cluster, "releaseChannel")):
+        yield "doesn't say which version it runs; expected one"
+    if minor and support is None and _older_than_any(minor, cluster.package):
+        yield f"runs Kubernetes {minor}, which has ended"
+    if support is None:
+        return
+    extended = support.extended_until
+    if extended and today > extended:
+        yield f"runs Kubernetes {minor}, which ended for good on {extended}"
+    elif today > support.standard_until and _pays_for_more(cluster) is False:
+        yield (
+            f"runs Kubernetes {minor}, whose standard support ended on {support.standard_until}: the cloud upgrades it"
+            " by itself"
+        )
+
+
+def _older_than_any(minor: str, cloud: str) -> bool:
+    known = [version(one) for of, one in KUBERNETES if of == cloud]
+    return bool(known) and version(minor) < min(known)
+
+
+@resource_policy(
+    "kubernetes-version-lasts",
+    "The clusters' version of Kubernetes has standard support for some time to come",
+    types=(kinds.EKS_CLUSTER, kinds.GKE_CLUSTER),
+    risk="low",
+    why=_SUPPORT,
+    fix="Plan the next minor version; extended support costs more.",
     level="warning",
     parameters={"days_left": 60},
 )
-def kubernetes_version_is_supported(cluster: Resource, parameters: Parameters) -> Iterator[str]:
-    stated = at(cluster, "version") if cluster.type == kinds.EKS_CLUSTER else at(cluster, "minMasterVersion")
-    found = re.match(r"1\.\d+", stated) if isinstance(stated, str) else None
-    if stated is None and off(at(cluster, "releaseChannel")):
-        yield "doesn't say which version it runs; expected one"
-    if found is None:
-        return
-    support = KUBERNETES.get((cluster.package, found.group()))
+def kubernetes_version_lasts(cluster: Resource, parameters: Parameters) -> Iterator[str]:
+    minor, support = _support(cluster)
     if support is None or parameters["today"] == date.min:
         return
-    end = support.standard_until
-    left = (end - parameters["today"]).days
-    if left < parameters["days_left"]:
-        when = f"ended on {end}" if left < 0 else f"ends on {end}"
-        yield f"runs {found.group()}, whose standard support {when}"
+    left = (support.standard_until - parameters["today"]).days
+    over = bool(support.extended_until) and parameters["today"] > support.extended_until
+    if left < 0 and _pays_for_more(cluster) and not over:
+        yield f"runs Kubernetes {minor} in extended support, which costs more, since {support.standard_until}"
+    elif 0 <= left < parameters["days_left"]:
+        yield f"runs Kubernetes {minor}, whose standard support ends on {support.standard_until}, in {left} days"
 
 
 @stack_policy(
@@ -264,10 +311,6 @@ def accelerator_ceiling(inventory: Inventory, parameters: Parameters) -> Iterato
         )
 
 
-CEILING = "largestUsdPerHour"
-"""The limit of `cost:budget` that says what an environment may cost in an hour when everything is at its largest."""
-
-
 @stack_policy(
     "hourly-cost-ceiling",
     "An environment says what an hour of it may cost at its largest, and can never cost more",
@@ -276,11 +319,9 @@ CEILING = "largestUsdPerHour"
     fix="Lower `max` of a node pool, or set cost:budget's largestUsdPerHour to what has been agreed.",
 )
 def hourly_cost_ceiling(inventory: Inventory, _: Parameters) -> Iterator[Violation]:
-    stated = {limit.name: limit for limit in limits(estimate(inventory), inventory.plan.config)}
-    ceiling = stated.get(CEILING)
+    found = estimate(inventory)
+    ceiling = next((limit for limit in limits(found, inventory.plan.config) if limit.name == CEILING), None)
     if ceiling is None:
         yield Violation(f"has no ceiling; expected {CEILING} under cost:budget")
     elif ceiling.exceeded:
-        yield Violation(
-            f"costs {ceiling.estimated:,.2f} USD an hour at its largest; expected {ceiling.usd:,.2f} at most"
-        )
+        yield Violation(exceeded(found, ceiling))

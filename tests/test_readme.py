@@ -6,28 +6,62 @@ import io
 import os
 import re
 import shlex
+from datetime import date
 
 import pytest
 from rich.console import Console
 
-from planner import cli, report
+from planner import checks, cli, cost, report
+from planner.commands import check
+from planner.cost import view
+from planner.cost.budgets import limits
+from tests.faults.placement import FAULTS
 from tests.support import ROOT
 
 README = ROOT / "README.md"
-BLOCK = re.compile(r"(<!-- preview of dev: .*? -->\n```\n)(.*?)(```\n<!-- end -->)", re.DOTALL)
 WIDTH = 118
+TODAY = date(2026, 11, 22)
 
 
-def test_the_preview_in_the_readme_is_the_preview(environment_plan):
+def preview_of_dev(simulated_plan, console):
+    report.show(simulated_plan("dev"), console)
+
+
+def check_of_a_fault(simulated_plan, console):
+    """The label of a node pool renamed, and nothing else."""
+    (fault,) = [fault for fault in FAULTS if "label of a pool is renamed" in fault.name]
+    plan = fault.plant(simulated_plan(fault.environment))
+    check.show(plan, checks.check(plan, TODAY), checks.all_rules(), console)
+
+
+def cost_of_prod(simulated_plan, console):
+    plan = simulated_plan("prod")
+    estimate = cost.estimate(plan)
+    view.show(estimate, limits(estimate, plan.config), console)
+
+
+BLOCKS = {
+    "preview of dev": (preview_of_dev, None),
+    "check of prod after a label was renamed": (check_of_a_fault, None),
+    "cost of prod": (cost_of_prod, 26),
+}
+"""What a block shows -> what prints it, and of how many lines the block is (None: all)."""
+
+
+@pytest.mark.parametrize("title", BLOCKS)
+def test_what_the_readme_shows_is_what_a_person_sees(title, environment_plan, simulated_plan):
+    prints, length = BLOCKS[title]
     console = Console(file=io.StringIO(), width=WIDTH, highlight=False, color_system=None)
-    report.show(environment_plan("dev"), console)
-    shown = "\n".join(line.rstrip() for line in console.file.getvalue().strip().splitlines()) + "\n"
+    prints(environment_plan if title.startswith("preview") else simulated_plan, console)
+    lines = [line.rstrip() for line in console.file.getvalue().strip("\n").splitlines()]
+    shown = "\n".join([*lines[:length], *(["…"] if len(lines[:length]) < len(lines) else [])]).strip("\n") + "\n"
+    block = re.compile(rf"(<!-- {title}: .*? -->\n```\n)(.*?)(```\n<!-- end -->)", re.DOTALL)
     text = README.read_text(encoding="utf-8")
     if os.environ.get("AICLOUD_WRITE_GOLDEN"):
-        text = BLOCK.sub(lambda found: found[1] + shown + found[3], text)
+        text = block.sub(lambda found: found[1] + shown + found[3], text)
         README.write_text(text, encoding="utf-8")
-    found = BLOCK.search(text)
-    assert found, "README has no block for the preview"
+    found = block.search(text)
+    assert found, f"README has no block for the {title}"
     assert found[2] == shown, "run `make golden`"
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner import urn as urns
-from planner.cost import Estimate, estimate
-from planner.cost.budgets import Limit, limits
-from planner.cost.model import HOURS_PER_MONTH
+from planner.cost import estimate
+from planner.cost.budgets import CEILING, exceeded, limits
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory
 from planner.plan import Resource
@@ -29,9 +28,6 @@ PRICED = Rule(
 
 RULES = (HOLDS, PRICED)
 
-_NAMED = 3
-"""How many of the dearest parts a finding names."""
-
 
 def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: ARG001
     """Limits that are exceeded, pools that nothing limits, and what has no price."""
@@ -39,8 +35,9 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: 
     stack = next((resource for resource in inventory.plan if resource.type == urns.STACK_TYPE), None)
     stated = limits(found, inventory.plan.config)
     for limit in stated:
-        if limit.exceeded:
-            yield HOLDS.finding(_exceeded(found, limit), stack, subject=limit.name)
+        # An hour at the largest is what a policy looks at, so that Pulumi stops it too.
+        if limit.exceeded and limit.name != CEILING:
+            yield HOLDS.finding(exceeded(found, limit), stack, subject=limit.name)
     if any(limit.level == "largest" for limit in stated):
         for line in found.unbounded:
             if line.kind == "compute":
@@ -49,15 +46,3 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: 
     for gap in found.unpriced:
         resource: Resource | None = inventory.plan.by_urn.get(gap.urn)
         yield PRICED.finding(f"{gap.reason}: the estimate is too low by what it costs", resource, subject=gap.reason)
-
-
-def _exceeded(found: Estimate, limit: Limit) -> str:
-    periods = 1 if limit.period == "month" else HOURS_PER_MONTH
-    parts: dict[str, float] = {}
-    for line in found.lines:
-        name = f"{line.pool} in {line.region}" if line.pool else f"{line.component} in {line.region}"
-        parts[name] = parts.get(name, 0.0) + getattr(line.per_month, limit.level) / periods
-    dearest = sorted(parts.items(), key=lambda part: -part[1])[:_NAMED]
-    named = ", ".join(f"{name} ${usd:,.2f}" for name, usd in dearest)
-    per = f"{'an' if limit.period == 'hour' else 'a'} {limit.period}"
-    return f"{limit.level}: ${limit.estimated:,.2f} {per}, in a budget of ${limit.usd:,.2f}; most of it: {named}"

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,7 +16,6 @@ from planner.checks.versions_table import (
     CHARTS,
     CUDA_DRIVERS,
     EKS_IMAGE_DRIVERS,
-    KUBERNETES,
     NODES_BEHIND,
     OPERATOR_DRIVERS,
     STRICT,
@@ -33,13 +31,6 @@ from planner.inventory.rungs import RELEASE
 from planner.plan import UNKNOWN, Resource
 from planner.rules import Rules
 
-SUPPORTED = Rule(
-    "kubernetes-is-supported",
-    "The cloud supports the clusters' version of Kubernetes",
-    url="https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html",
-    remediation="Upgrade the control plane by one minor version at a time, then its nodes.",
-    parameters={"notice_days": 60},
-)
 NODES = Rule(
     "cluster-and-nodes-match",
     "Nodes are not newer than their control plane, nor much older",
@@ -68,7 +59,7 @@ DRIVER = Rule(
 )
 """`images`: pattern of an image's name, without tag -> the release of NVIDIA's container that it is built from."""
 
-RULES = (SUPPORTED, NODES, CHART, API, DRIVER)
+RULES = (NODES, CHART, API, DRIVER)
 
 NVIDIA_IMAGE = re.compile(r"nvcr\.io/nvidia/[\w.-]+:(\d\d\.\d\d)\b")
 
@@ -77,9 +68,7 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:
     """What doesn't go together. The date is that of the rules."""
     releases = _releases(inventory)
     for cluster in inventory.clusters:
-        resource = inventory.plan.by_urn[cluster.urn]
         if cluster.version:
-            yield from _supported(cluster, resource, rules)
             yield from _nodes(cluster, inventory)
             for release in releases[cluster.urn].values():
                 yield from _chart(release, cluster)
@@ -109,50 +98,6 @@ def _dotted(numbers: Version) -> str:
 
 
 # ---- Kubernetes
-
-
-def _supported(cluster: Cluster, resource: Resource, rules: Rules) -> Iterator[Finding]:
-    minor, today = version(cluster.version)[:2], rules.today
-    known = [version(one) for cloud, one in KUBERNETES if cloud == cluster.cloud]
-    support = KUBERNETES.get((cluster.cloud, cluster.version))
-    if not known or minor > max(known):
-        return
-    if support is None:
-        yield SUPPORTED.finding(f"Kubernetes {cluster.version} ended before {_dotted(min(known))} did", resource)
-        return
-    ends, extended = support.standard_until, support.extended_until
-    if extended and today > extended:
-        yield SUPPORTED.finding(f"Kubernetes {cluster.version} ended for good on {extended}", resource)
-    elif today > ends and _pays_for_more(resource):
-        until = f" until {extended}" if extended else ""
-        yield SUPPORTED.finding(
-            f"Kubernetes {cluster.version} has been in extended support, which costs more, since {ends}{until}",
-            resource,
-            severity="warning",
-        )
-    elif today > ends:
-        yield SUPPORTED.finding(
-            f"standard support of Kubernetes {cluster.version} ended on {ends}: the cloud upgrades it by itself",
-            resource,
-        )
-    elif today + timedelta(days=_days(rules)) > ends:
-        yield SUPPORTED.finding(
-            f"standard support of Kubernetes {cluster.version} ends on {ends}, in {(ends - today).days} days",
-            resource,
-            severity="warning",
-        )
-
-
-def _days(rules: Rules) -> int:
-    days = rules.parameter(SUPPORTED, "notice_days")
-    return int(days) if isinstance(days, int | float) else 0
-
-
-def _pays_for_more(cluster: Resource) -> bool:
-    """EKS extends unless told not to; GKE only clusters in the Extended channel."""
-    if cluster.package == "aws":
-        return at(cluster.inputs, "upgradePolicy.supportType") != "STANDARD"
-    return at(cluster.inputs, "releaseChannel.channel") == "EXTENDED"
 
 
 def _nodes(cluster: Cluster, inventory: Inventory) -> Iterator[Finding]:

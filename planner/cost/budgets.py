@@ -11,12 +11,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from planner.cost.model import Estimate
+from planner.cost.model import HOURS_PER_MONTH, Estimate
 
 KEY = "cost:budget"
 
 LIMITS = tuple(f"{level}UsdPer{period}" for level in ("low", "expected", "largest") for period in ("Hour", "Month"))
 """`lowUsdPerHour` to `largestUsdPerMonth`."""
+
+
+CEILING = "largestUsdPerHour"
+"""The limit that a policy wants every environment to state."""
+
+_NAMED = 3
+"""How many of the dearest parts are named."""
 
 
 class BudgetError(ValueError):
@@ -75,3 +82,16 @@ def limits(estimate: Estimate, config: Mapping[str, str]) -> list[Limit]:
         amount = estimate.per_month if name.endswith("Month") else estimate.per_hour
         found.append(Limit(name, usd, getattr(amount, name.partition("Usd")[0])))
     return found
+
+
+def exceeded(found: Estimate, limit: Limit) -> str:
+    """By how much an estimate is over a limit, and the dearest parts of it."""
+    periods = 1 if limit.period == "month" else HOURS_PER_MONTH
+    parts: dict[str, float] = {}
+    for line in found.lines:
+        name = f"{line.pool} in {line.region}" if line.pool else f"{line.component} in {line.region}"
+        parts[name] = parts.get(name, 0.0) + getattr(line.per_month, limit.level) / periods
+    dearest = sorted(parts.items(), key=lambda part: -part[1])[:_NAMED]
+    named = ", ".join(f"{name} ${usd:,.2f}" for name, usd in dearest)
+    per = f"{'an' if limit.period == 'hour' else 'a'} {limit.period}"
+    return f"{limit.level}: ${limit.estimated:,.2f} {per}, in a budget of ${limit.usd:,.2f}; most of it: {named}"

@@ -371,7 +371,7 @@ FEATURES = [
     ),
     inference(
         "Serving on accelerators of the cloud's own make",
-        "accelerator gpus node_pool cpu memory_gib",
+        "accelerator gpus pods_per_gpu node_pool cpu memory_gib",
         NotOffered(
             "Triton's image serves on NVIDIA GPUs",
             lambda args: {**args, "accelerator": "trainium2", "gpus": 16, "region": "us-east-2"},

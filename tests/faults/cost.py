@@ -13,6 +13,7 @@ NODE_POOL = "gcp:container/nodePool:NodePool"
 LUSTRE = "aws:fsx/lustreFileSystem:LustreFileSystem"
 
 RULE = "budget-holds"
+CEILING = "hourly-cost-ceiling"
 
 
 def _karpenter(states: list[State], name: str) -> dict[str, Any]:
@@ -65,9 +66,9 @@ def no_limit(states: list[State]) -> None:
 
 
 FAULTS = (
-    Fault("a pool may have four times the machines", "dev", RULE, "largestUsdPerHour", more_machines_than_budgeted),
+    Fault("a pool may have four times the machines", "dev", CEILING, "", more_machines_than_budgeted),
     Fault("spot machines become on-demand ones", "dev", RULE, "expectedUsdPerMonth", spot_becomes_on_demand),
-    Fault("a dearer machine for training", "staging", RULE, "largestUsdPerHour", dearer_machine),
+    Fault("a dearer machine for training", "staging", CEILING, "", dearer_machine),
     Fault("dearer machines that always run", "dev", RULE, "expectedUsdPerMonth", dearer_system_machines),
     Fault("a reservation twice as large", "prod", RULE, "expectedUsdPerMonth", larger_reservation),
     Fault("training machines that never go", "prod", RULE, "expectedUsdPerMonth", standing_training_machines),

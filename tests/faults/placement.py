@@ -297,6 +297,7 @@ _replicas = partial(_fault, "replicas-fit-the-pool")
 _claim = partial(_fault, "volume-claim-exists")
 _quota = partial(_fault, "queue-quota-fits")
 _queue = partial(_fault, "queue-exists")
+_flavor = partial(_fault, "flavor-matches-a-pool")
 
 FAULTS: tuple[Fault, ...] = (
     _pod("prod", "eu-central-1-triton", label_renamed, "the label of a pool is renamed, and not its pods' selector"),
@@ -328,7 +329,7 @@ FAULTS: tuple[Fault, ...] = (
     _quota("prod", "pretraining", quota_exceeded, "a queued job asks for more than its queue and cohort have"),
     _quota("prod", "pretraining", queue_of_another_purpose, "a training job waits in the queue for serving"),
     _quota("prod", "pretraining", quota_removed, "a queue has no quota of what its jobs ask for"),
-    _quota("prod", "europe-west4-cluster-addons", flavor_of_no_pool, "a flavor stands for a pool that is not there"),
+    _flavor("prod", "europe-west4-cluster-addons", flavor_of_no_pool, "a flavor stands for a pool that is not there"),
     _queue("prod", "pretraining", local_queue_renamed, "a local queue is renamed, and its jobs name the old one"),
     _queue(
         "prod", "us-east-1-training", cluster_queue_renamed, "a local queue names a cluster queue that is not there"

@@ -67,9 +67,9 @@ def machine_image_pinned_to_an_old_driver(states: list[State]) -> None:
 FAULTS: tuple[Fault, ...] = tuple(
     Fault(mutate.__name__.replace("_", " "), environment, rule, at, mutate)
     for mutate, environment, rule, at in (
-        (kubernetes_that_ended, "prod", "kubernetes-is-supported", "us-east-1-cluster"),
-        (kubernetes_in_its_last_weeks, "prod", "kubernetes-is-supported", "eu-central-1-cluster"),
-        (gke_that_ended, "staging", "kubernetes-is-supported", "us-central1-cluster"),
+        (kubernetes_that_ended, "prod", "kubernetes-version-is-supported", "us-east-1-cluster"),
+        (kubernetes_in_its_last_weeks, "prod", "kubernetes-version-lasts", "eu-central-1-cluster"),
+        (gke_that_ended, "staging", "kubernetes-version-is-supported", "us-central1-cluster"),
         (node_group_left_behind, "prod", "cluster-and-nodes-match", "serving-l4-on-demand"),
         (node_pool_before_its_control_plane, "prod", "cluster-and-nodes-match", "serving-l4-spot"),
         (karpenter_too_old_for_kubernetes, "staging", "chart-fits-kubernetes", "karpenter"),

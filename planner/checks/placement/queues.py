@@ -285,12 +285,7 @@ class Kueue:
                 if any(all(node.label(k) in (v, "") or v == UNKNOWN for k, v in labels.items()) for node in nodes(rung))
             ]
             if not rungs:
-                wanted = ", ".join(f"{key}={value}" for key, value in labels.items())
-                yield QUEUE_QUOTA_FITS.finding(
-                    f"ResourceFlavor {flavor.name} stands for nodes with {wanted}, which no pool in {cluster.region}"
-                    " has: what is admitted to it waits for ever",
-                    flavor.resource,
-                )
+                # That no pool has the labels, the contracts say.
                 continue
             strategy = self._surroundings.mig_strategy(cluster.urn)
             for resource, given in self._given(flavor).items():

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from planner.checks import policies
 from planner.checks.budget import HOLDS, PRICED, RULES, findings
 from planner.cost.budgets import BudgetError, budget
 from planner.inventory import Inventory
@@ -35,16 +36,17 @@ def test_environments_are_within_their_budgets(environment, environment_plan, si
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_planted_faults_are_found(fault: Fault, simulated_plan):
-    found = of(fault.plant(simulated_plan(fault.environment)))
+    inventory = Inventory(fault.plant(simulated_plan(fault.environment)))
+    found = [*findings(inventory, Rules()), *policies.findings(inventory, Rules())]
     assert any(f.rule == fault.rule and fault.at in f.urn + f.subject for f in found), found
 
 
 def test_a_finding_says_how_much_too_much_and_what_the_dearest_parts_are(simulated_plan):
     plan = simulated_plan("dev")
-    config = {**plan.config, "cost:budget": json.dumps({"largestUsdPerHour": 1, "lowUsdPerMonth": 1e6})}
+    config = {**plan.config, "cost:budget": json.dumps({"largestUsdPerMonth": 1, "lowUsdPerMonth": 1e6})}
     (finding,) = of(replace(plan, config=config))
     assert finding.rule == HOLDS.name
-    assert finding.subject == "largestUsdPerHour"
+    assert finding.subject == "largestUsdPerMonth"
     assert "in a budget of $1.00; most of it: system in aws:us-east-1 $" in finding.message
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.checks import versions
+from planner.checks import policies, versions
 from planner.checks.versions_table import APIS, CHARTS, CUDA_DRIVERS, KUBERNETES, TRITON_CUDA, version
 from planner.inventory import Inventory
 from planner.plan import Plan
@@ -37,19 +37,19 @@ def test_versions_are_numbers(text, numbers):
 
 
 @pytest.mark.parametrize(
-    ("today", "severity"),
+    ("today", "told"),
     [
         (date(2026, 11, 22), None),
-        (KUBERNETES["aws", "1.35"].standard_until - timedelta(days=59), "warning"),
-        (KUBERNETES["aws", "1.35"].standard_until, "warning"),
+        (KUBERNETES["aws", "1.35"].standard_until - timedelta(days=59), ("kubernetes-version-lasts", "warning")),
+        (KUBERNETES["aws", "1.35"].standard_until, ("kubernetes-version-lasts", "warning")),
         # dev asks for standard support alone, so AWS upgrades it
-        (KUBERNETES["aws", "1.35"].standard_until + timedelta(days=1), "error"),
-        (date(2028, 3, 28), "error"),
+        (KUBERNETES["aws", "1.35"].standard_until + timedelta(days=1), ("kubernetes-version-is-supported", "error")),
+        (date(2028, 3, 28), ("kubernetes-version-is-supported", "error")),
     ],
 )
-def test_kubernetes_ends_on_a_day(today, severity, simulated_plan):
-    found = [f for f in told(simulated_plan("dev"), today) if f.rule == "kubernetes-is-supported"]
-    assert [f.severity for f in found] == ([severity] if severity else [])
+def test_kubernetes_ends_on_a_day(today, told, simulated_plan):
+    found = policies.findings(Inventory(simulated_plan("dev")), Rules(today=today))
+    assert [(f.rule, f.severity) for f in found if "kubernetes-version" in f.rule] == ([told] if told else [])
 
 
 def test_extended_support_is_paid_for_and_no_error(simulated_plan):
@@ -58,8 +58,9 @@ def test_extended_support_is_paid_for_and_no_error(simulated_plan):
             if state["type"] == "aws:eks/cluster:Cluster":
                 state["inputs"]["upgradePolicy"] = {"supportType": "EXTENDED"}
 
-    found = told(edited(simulated_plan("dev"), change), date(2027, 6, 1))
-    assert [(f.rule, f.severity) for f in found] == [("kubernetes-is-supported", "warning")]
+    plan = edited(simulated_plan("dev"), change)
+    found = policies.findings(Inventory(plan), Rules(today=date(2027, 6, 1)))
+    assert [f.rule for f in found if "kubernetes-version" in f.rule] == ["kubernetes-version-lasts"]
 
 
 def test_a_version_that_is_newer_than_the_table_is_not_judged(simulated_plan):
