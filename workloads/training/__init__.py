@@ -1,0 +1,1 @@
+"""Trains a language model that survives: on a laptop, under torchrun, on machines that vanish."""
