@@ -86,6 +86,11 @@ class Resource:
         return self.type.startswith(urns.PROVIDER_PREFIX)
 
     @property
+    def is_managed(self) -> bool:
+        """Whether it is something that the stack makes: no component, no provider, and not only read."""
+        return self.custom and not self.is_provider and not self.external
+
+    @property
     def place(self) -> str:
         """Where the program made it, `stacks/environment.py:41`, or empty."""
         return place_of(self.source_position)

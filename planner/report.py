@@ -24,7 +24,7 @@ def show(plan: Plan, console: Console, *, full: bool = False) -> None:
     """Print a plan: the tree by region and component, counts, outputs and messages. `full` lists every resource."""
     where = regions(plan)
     console.print(_heading(plan, where))
-    if any(map(_is_managed, plan)):
+    if any(resource.is_managed for resource in plan):
         console.print(_tree(plan, where, full=full))
         console.print(_counts(plan, where, console.width))
     if plan.outputs:
@@ -37,15 +37,11 @@ def show(plan: Plan, console: Console, *, full: bool = False) -> None:
 
 def _heading(plan: Plan, where: Mapping[str, str]) -> Text:
     places = sorted({place for place in where.values() if place != GLOBAL})
-    managed = sum(1 for resource in plan if _is_managed(resource))
+    managed = sum(1 for resource in plan if resource.is_managed)
     text = Text.assemble(("\n" + plan.stack, "bold"), f"  {managed:,} resources")
     if places:
         text.append(f" in {', '.join(places)}")
     return text
-
-
-def _is_managed(resource: Resource) -> bool:
-    return resource.custom and not resource.is_provider and not resource.external
 
 
 def _kind(resource: Resource) -> str:
@@ -68,7 +64,7 @@ def _tree(plan: Plan, where: Mapping[str, str], *, full: bool) -> RenderableType
 
 
 def _size(plan: Plan, tops: Iterable[Resource]) -> int:
-    return sum(_is_managed(top) + sum(map(_is_managed, plan.under(top.urn))) for top in tops)
+    return sum(top.is_managed + sum(resource.is_managed for resource in plan.under(top.urn)) for top in tops)
 
 
 def _grow(tree: Tree, plan: Plan, resources: Iterable[Resource], *, full: bool) -> None:
@@ -103,7 +99,7 @@ _KIND_WIDTH, _PLACE_WIDTH = 40, 16
 
 def _counts(plan: Plan, where: Mapping[str, str], width: int) -> RenderableType:
     """Kinds by region. What is rare is added up, so that the table fits: other kinds below, other places beside."""
-    managed = [resource for resource in plan if _is_managed(resource)]
+    managed = [resource for resource in plan if resource.is_managed]
     of_places = Counter(where[r.urn] for r in managed)
     fitting = max(2, (width - _KIND_WIDTH) // _PLACE_WIDTH)
     main = {place for place, _ in of_places.most_common(fitting if fitting < len(of_places) else None)}

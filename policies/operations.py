@@ -192,7 +192,7 @@ def _support(cluster: Resource) -> tuple[str, Support | None]:
 
 
 def _pays_for_more(cluster: Resource) -> bool | None:
-    """Whether it goes on in extended support: EKS unless told not to, GKE only in its Extended channel; None: unknown."""
+    """Whether it goes on in extended support: EKS unless told not to, GKE only in that channel. None: unknown."""
     if cluster.type == kinds.EKS_CLUSTER:
         stated = at(cluster, "upgradePolicy.supportType", "EXTENDED")
     else:

@@ -11,10 +11,11 @@ from datetime import date
 import pytest
 from rich.console import Console
 
-from planner import checks, cli, cost, report
+from planner import checks, cli, cost, diagram, report
 from planner.commands import check
 from planner.cost import view
 from planner.cost.budgets import limits
+from planner.inventory import Inventory
 from tests.faults.placement import FAULTS
 from tests.support import ROOT
 
@@ -40,10 +41,15 @@ def cost_of_prod(simulated_plan, console):
     view.show(estimate, limits(estimate, plan.config), console)
 
 
+def diagram_of_dev(simulated_plan, console):
+    console.print(diagram.mermaid(diagram.picture(Inventory(simulated_plan("dev")))), soft_wrap=True, markup=False)
+
+
 BLOCKS = {
     "preview of dev": (preview_of_dev, None),
     "check of prod after a label was renamed": (check_of_a_fault, None),
-    "cost of prod": (cost_of_prod, 26),
+    "cost of prod": (cost_of_prod, 22),
+    "diagram of dev": (diagram_of_dev, None),
 }
 """What a block shows -> what prints it, and of how many lines the block is (None: all)."""
 
@@ -55,7 +61,7 @@ def test_what_the_readme_shows_is_what_a_person_sees(title, environment_plan, si
     prints(environment_plan if title.startswith("preview") else simulated_plan, console)
     lines = [line.rstrip() for line in console.file.getvalue().strip("\n").splitlines()]
     shown = "\n".join([*lines[:length], *(["…"] if len(lines[:length]) < len(lines) else [])]).strip("\n") + "\n"
-    block = re.compile(rf"(<!-- {title}: .*? -->\n```\n)(.*?)(```\n<!-- end -->)", re.DOTALL)
+    block = re.compile(rf"(<!-- {title}: .*? -->\n```\w*\n)(.*?)(```\n<!-- end -->)", re.DOTALL)
     text = README.read_text(encoding="utf-8")
     if os.environ.get("AICLOUD_WRITE_GOLDEN"):
         text = block.sub(lambda found: found[1] + shown + found[3], text)

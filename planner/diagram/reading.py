@@ -103,7 +103,7 @@ class _Reading:
     @cached_property
     def region_names(self) -> list[str]:
         """Regions with a card of their own: all but those that only hold second copies, and those of nothing."""
-        counted = Counter(self.inventory.regions[r.urn] for r in self.plan if r.custom and not r.is_provider)
+        counted = Counter(self.inventory.regions[r.urn] for r in self.plan if r.is_managed)
         counted.pop(GLOBAL, None)
         busy = {cluster.region for cluster in self.inventory.clusters} | {n.region for n in self.networks}
         busy |= {store.region for store in self.stores.values() if not store.copy_of}
@@ -128,7 +128,7 @@ class _Reading:
         return found
 
     def _resources(self, region: str) -> list[Resource]:
-        return [resource for resource in self._by_region.get(region, ()) if resource.custom]
+        return [resource for resource in self._by_region.get(region, ()) if resource.is_managed]
 
     @cached_property
     def _training(self) -> set[str]:
@@ -158,7 +158,7 @@ class _Reading:
         return "gcp" if entry.kind == "google" else "aws"
 
     def _region(self, region: str) -> Box:
-        count = len(self._by_region.get(region, ()))
+        count = len(self._resources(region))
         clusters = [c for c in self.inventory.clusters if c.region == region]
         inside = [*self._endpoints(region), *self._region_networks(region, clusters)]
         netted = {urn for network in self.networks if network.region == region for urn in network.clusters}
@@ -274,7 +274,7 @@ class _Reading:
         nowhere = [c for c in self.inventory.clusters if c.region not in self.region_names]
         inside = list(self._clusters_in(nowhere))
         if not self.region_names and not inside:
-            counted = kinds([r for r in self.plan if r.custom], notable=False)
+            counted = kinds([r for r in self.plan if r.is_managed], notable=False)
             rows = [Row(kind, f"{count:,}") for kind, count in counted.most_common(KINDS)]
             inside = [Box("also:", "rest", "Resources", rows=tuple(rows) or (Row("none"),), look="rest")]
         title = plural(self.beyond, "more region") if self.beyond else "region not known" if nowhere else "no region"
@@ -295,7 +295,7 @@ class _Reading:
             plural(len(clusters), "cluster") if clusters else "",
             plural(len(pools), "node pool") if pools else "",
         ]
-        counts.append(plural(len(self.plan), "resource"))
+        counts.append(plural(sum(resource.is_managed for resource in self.plan), "resource"))
         yield " · ".join(filter(None, counts))
         low: Counter[str] = Counter()
         high: dict[str, int | None] = {}
