@@ -43,7 +43,10 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--config", type=_named, required=True, metavar="NAME", help=", ".join(configs.NAMED))
     root.add_argument("--output", type=Path, required=True, metavar="DIR", help="checkpoints and logs; continues there")
     root.add_argument(
-        "--data", dest="data.source", metavar="URL", help="prepared tokens; default: Python's own library, made in DIR/data"
+        "--data",
+        dest="data.source",
+        metavar="URL",
+        help="prepared tokens; default: Python's library, made in DIR/data",
     )
     for name, part in configs.tiny().sections().items():
         group = root.add_argument_group(name, (type(part).__doc__ or "").splitlines()[0])

@@ -41,7 +41,7 @@ class Data(Section):
     sequence_length: int = setting(256, "tokens that a sequence predicts", at_least=1)
     cache: str = setting("", "directory on local NVMe for shards from afar; default: in the output directory")
     cache_limit_gib: float = setting(100.0, "most that the cache holds", at_least=0.0)
-    on_bad_shard: Literal["error", "skip"] = setting("error", "a corrupt or missing shard stops, or is skipped and counted")
+    on_bad_shard: Literal["error", "skip"] = setting("error", "a broken shard stops, or is skipped and counted")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from workloads.training.config import Config, Parallel
 from workloads.training.errors import ConfigError
-from workloads.training.model import Transformer, initialize
+from workloads.training.model import Transformer
 
 FSDP_FROM = 1_000_000_000
 """Parameters from which `strategy auto` shards: with their gradients and optimizer state they take 16 bytes each."""
@@ -64,7 +64,9 @@ def join(config: Parallel, environment: Mapping[str, str]) -> Iterator[World]:
 
     Raises ConfigError where the configuration asks for what this machine has not.
     """
-    size, rank, local_rank = (int(environment.get(n, d)) for n, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
+    size, rank, local_rank = (
+        int(environment.get(n, d)) for n, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
+    )
     device = _device(config, local_rank)
     cuda = device.type == "cuda"
     if size % config.tensor:
@@ -111,7 +113,7 @@ class Replica(nn.Module):
 
     def __init__(self, model: Transformer, world: World, strategy: str) -> None:
         super().__init__()
-        self.plain, self.world = model, world
+        self.plain, self.world, self.strategy = model, world, strategy
         """`plain` has the parameters under the names that checkpoints know."""
         # FSDP2 casts by itself.
         self.autocast = world.dtype != torch.float32 and strategy != "fsdp"
@@ -119,7 +121,9 @@ class Replica(nn.Module):
         if strategy == "ddp":
             assert world.mesh is not None
             group = world.mesh["data"].get_group()
-            self.spread = DistributedDataParallel(model, process_group=group, gradient_as_bucket_view=True)
+            self.spread = DistributedDataParallel(
+                model, process_group=group, gradient_as_bucket_view=True, init_sync=False
+            )
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(self.world.device.type, self.world.dtype, enabled=self.autocast):
@@ -137,7 +141,7 @@ class Replica(nn.Module):
 
 
 def spread(config: Config, world: World) -> Replica:
-    """The model with its first weights, on this process's device, spread as configured."""
+    """The model on this process's device, spread as configured; its weights are still whatever the memory held."""
     with torch.device("meta"):
         model = Transformer(
             config.model,
@@ -160,7 +164,6 @@ def spread(config: Config, world: World) -> Replica:
         assert isinstance(model, FSDPModule)
     # Memory only now, and for this process's part only.
     model.to_empty(device=world.device)
-    initialize(model, config.training.seed)
     return Replica(model, world, strategy)
 
 

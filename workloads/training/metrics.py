@@ -1,0 +1,185 @@
+"""What a run tells: metrics.jsonl, Prometheus, OpenTelemetry and MLflow as sinks behind one Recorder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from workloads.training.config import Config, Tracking
+from workloads.training.errors import ConfigError, on_disk
+
+HELP = {
+    "step": "optimizer steps so far",
+    "loss": "mean cross entropy of the step's tokens, in nats",
+    "learning_rate": "learning rate of the step",
+    "gradient_norm": "length of the gradient before clipping",
+    "step_seconds": "the whole step",
+    "data_wait_seconds": "waiting for the step's tokens",
+    "compute_seconds": "forward and backward",
+    "update_seconds": "clipping and the optimizer",
+    "checkpoint_stall_seconds": "waiting for a checkpoint's copy of the state, or starting it",
+    "tokens_per_second": "tokens of all processes",
+    "model_flops_utilization": "operations that the model needs, of those that the devices could do",
+    "goodput": "seconds of steps that count, of the seconds since the run was first started",
+    "tokens": "tokens learnt from so far",
+    "bad_losses": "steps left out, or gone back, because of their loss",
+    "gpu_memory_bytes": "most that torch has held on this process's GPU",
+    "held_out_loss": "mean cross entropy of held-out tokens, in nats",
+    "held_out_bits_per_byte": "bits that the model needs for a byte of held-out text",
+}
+"""Every metric, by its name in metrics.jsonl; outside it is called `training_<name>`."""
+
+
+class Sink(Protocol):
+    def record(self, values: Mapping[str, float]) -> None:
+        """Take the metrics of a step, or of an evaluation after it."""
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """Appends an object a line; a run that continues at a step first drops what was written after it.
+
+    So the file has each step once, whatever happened in between. Raises DiskError.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        with on_disk(path):
+            kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
+            new = path.with_suffix(".new")
+            new.write_text("".join(kept), encoding="utf-8")
+            os.replace(new, path)
+            self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def record(self, values: Mapping[str, float]) -> None:
+        with on_disk(self.path):
+            self._file.write(json.dumps(values) + "\n")
+
+    def close(self) -> None:
+        with on_disk(self.path):
+            self._file.close()
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Whole lines; a run that was killed may have left half a one at the end."""
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            yield from (line for line in file if line.endswith("\n"))
+
+
+class Prometheus:
+    """Serves the newest values at http://0.0.0.0:PORT/metrics."""
+
+    def __init__(self, port: int) -> None:
+        try:
+            import prometheus_client
+        except ModuleNotFoundError as error:
+            raise ConfigError("tracking.prometheus_port: needs the package prometheus-client") from error
+        registry = prometheus_client.CollectorRegistry()
+        self._gauges = {
+            name: prometheus_client.Gauge(f"training_{name}", help, registry=registry) for name, help in HELP.items()
+        }
+        try:
+            self._server, self._thread = prometheus_client.start_http_server(port, registry=registry)
+        except OSError as error:
+            raise ConfigError(f"tracking.prometheus_port: {port}: {error.strerror or error}") from error
+
+    def record(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._gauges[name].set(value)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class OpenTelemetry:
+    """Gauges through the OTLP exporter, to where OTEL_EXPORTER_OTLP_ENDPOINT says."""
+
+    def __init__(self, name: str) -> None:
+        try:
+            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+            from opentelemetry.sdk.metrics import MeterProvider
+            from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+            from opentelemetry.sdk.resources import Resource
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                "tracking.opentelemetry: needs the package opentelemetry-exporter-otlp-proto-grpc"
+            ) from error
+        self._provider = MeterProvider(
+            [PeriodicExportingMetricReader(OTLPMetricExporter())], Resource.create({"service.name": f"training-{name}"})
+        )
+        meter = self._provider.get_meter("workloads.training")
+        self._gauges = {name: meter.create_gauge(f"training.{name}", description=help) for name, help in HELP.items()}
+
+    def record(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._gauges[name].set(value)
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
+class MLflow:
+    """A run in MLflow, found again after a restart: its id is kept in the output directory."""
+
+    def __init__(self, config: Config, output: Path) -> None:
+        try:
+            import mlflow
+        except ModuleNotFoundError as error:
+            raise ConfigError("tracking.mlflow: needs the package mlflow") from error
+        self._client = mlflow.MlflowClient(config.tracking.mlflow)
+        known = output / "mlflow-run"
+        if known.exists():
+            self._run = known.read_text(encoding="utf-8").strip()
+        else:
+            found = self._client.get_experiment_by_name(config.tracking.experiment)
+            experiment = found.experiment_id if found else self._client.create_experiment(config.tracking.experiment)
+            self._run = self._client.create_run(experiment, run_name=config.name).info.run_id
+            with on_disk(known):
+                known.write_text(self._run, encoding="utf-8")
+            for section, values in config.to_json().items():
+                for name, value in values.items() if isinstance(values, dict) else ():
+                    self._client.log_param(self._run, f"{section}.{name}", value)
+
+    def record(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._client.log_metric(self._run, name, value, step=int(values["step"]))
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run)
+
+
+class Recorder:
+    """Hands each record to all sinks; `sinks` is empty in processes that do not speak for the run."""
+
+    def __init__(self, sinks: Sequence[Sink] = ()) -> None:
+        self.sinks = list(sinks)
+
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        for sink in self.sinks:
+            sink.record({"step": step, **values})
+
+    def close(self) -> None:
+        with contextlib.ExitStack() as stack:
+            for sink in self.sinks:
+                stack.callback(sink.close)
+
+
+def sinks(config: Config, output: Path, step: int) -> list[Sink]:
+    """Those that the configuration asks for, of a run that continues after `step`. Raises ConfigError, DiskError."""
+    tracking: Tracking = config.tracking
+    made: list[Sink] = [JsonLines(output / "metrics.jsonl", step)]
+    if tracking.prometheus_port:
+        made.append(Prometheus(tracking.prometheus_port))
+    if tracking.opentelemetry:
+        made.append(OpenTelemetry(config.name))
+    if tracking.mlflow:
+        made.append(MLflow(config, output))
+    return made

@@ -1,0 +1,149 @@
+"""Sets a run up: the output directory, its data, its world; then trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from workloads.data import corpus
+from workloads.data import errors as data_errors
+from workloads.data.dataset import TokenDataset, open_dataset
+from workloads.data.loader import LoaderState, TokenLoader
+from workloads.data.prepare import prepare
+from workloads.data.tokenizer import BytePairTokenizer, Tokenizer
+from workloads.training.checkpoint import Checkpointer
+from workloads.training.config import Config
+from workloads.training.display import Display
+from workloads.training.errors import ConfigError, DataError, DiskError, on_disk
+from workloads.training.evaluation import Evaluation
+from workloads.training.metrics import Recorder, sinks
+from workloads.training.parallel import World, join, spread
+from workloads.training.preemption import Agreement, Notices
+from workloads.training.train import Trainer, micro_batches
+
+HELD_OUT = 0.05
+"""Of the standard library's files."""
+
+
+def run(config: Config, output: Path, environment: Mapping[str, str]) -> int:
+    """Train as configured, or go on where `output` has got to. Raises TrainingError, SystemExit after a notice."""
+    with join(config.parallel, environment) as world:
+        try:
+            started = _open_output(output, world)
+            source = config.data.source or str(_standard_library(output, world))
+            with (
+                _dataset(config, source, "train", output) as train,
+                _dataset(config, source, "validation", output) as held,
+            ):
+                _train(_with_vocabulary(config, train), output, world, train, held, started)
+        except data_errors.DiskFailed as error:
+            raise DiskError(str(error)) from error
+        except data_errors.DataError as error:
+            raise DataError(str(error)) from error
+    return 0
+
+
+def _train(
+    config: Config, output: Path, world: World, train: TokenDataset, held_out: TokenDataset, started: float
+) -> None:
+    training = config.training
+    share = micro_batches(training.batch_size, world.data_size, training.micro_batch_size)
+
+    def loader(dataset: TokenDataset, state: LoaderState | None) -> TokenLoader:
+        return TokenLoader(
+            dataset,
+            batch_size=training.batch_size,
+            sequence_length=config.data.sequence_length,
+            seed=training.seed,
+            rank=world.data_rank,
+            world_size=world.data_size,
+            state=state,
+            on_bad_shard=config.data.on_bad_shard,
+        )
+
+    checkpointer = Checkpointer(output / "checkpoints", remote=config.checkpoint.remote, keep=config.checkpoint.keep)
+    display = Display(training.steps, training.log_every, shown=world.first)
+    with Notices() as notices, display:
+        try:
+            Trainer(
+                config,
+                world,
+                spread(config, world),
+                lambda state: loader(train, state),
+                Evaluation(
+                    world,
+                    lambda: loader(held_out, None),
+                    training.evaluation_batches,
+                    share,
+                    token_bytes(held_out.tokenizer),
+                    Agreement(notices),
+                ),
+                checkpointer,
+                notices,
+                display,
+                lambda step: Recorder(sinks(config, output, step) if world.first else ()),
+                started,
+            ).train()
+        finally:
+            checkpointer.close()
+
+
+def _open_output(output: Path, world: World) -> float:
+    """Make the directory and be sure that it can be written; returns when the run was first started, in Unix time."""
+    known = output / "run.json"
+    with on_disk(output):
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+        if world.first and not known.exists():
+            new = known.with_suffix(".new")
+            new.write_text(json.dumps({"started": time.time()}), encoding="utf-8")
+            os.replace(new, known)
+        started = json.loads(known.read_text(encoding="utf-8"))["started"] if world.first else 0.0
+    # Machines may have directories of their own.
+    return world.mean(started)[0] * world.size
+
+
+def _standard_library(output: Path, world: World) -> Path:
+    """The tokens of Python's own library, made by the first process in `output/data` unless they are there."""
+    directory = output / "data"
+    if world.first and not directory.exists():
+        part = output / "data.part"
+        with on_disk(part):
+            # Of a run that was killed here.
+            shutil.rmtree(part, ignore_errors=True)
+            prepare(corpus.standard_library(HELD_OUT), part)
+            os.replace(part, directory)
+    world.barrier()
+    return directory
+
+
+def _dataset(config: Config, source: str, part: str, output: Path) -> TokenDataset:
+    cache = Path(config.data.cache) if config.data.cache else output / "cache"
+    limit = int(config.data.cache_limit_gib * 2**30)
+    return open_dataset(f"{source.rstrip('/')}/{part}", cache=cache, cache_limit_bytes=limit)
+
+
+def _with_vocabulary(config: Config, dataset: TokenDataset) -> Config:
+    """The model's vocabulary from the data, if it has none of its own."""
+    if not config.model.vocabulary:
+        return config.override({"model.vocabulary": dataset.vocabulary})
+    if dataset.vocabulary > config.model.vocabulary:
+        raise ConfigError(f"model.vocabulary: {config.model.vocabulary}: the data has {dataset.vocabulary} tokens")
+    return config
+
+
+def token_bytes(tokenizer: Tokenizer) -> Tensor:
+    """(vocabulary,): how many bytes of text each token stands for; the end of a text for none."""
+    ranks = tokenizer.ranks if isinstance(tokenizer, BytePairTokenizer) else [b"."] * 256
+    found = torch.zeros(tokenizer.vocabulary, dtype=torch.int64)
+    found[: len(ranks)] = torch.tensor([len(token) for token in ranks])
+    return found

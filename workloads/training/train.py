@@ -1,0 +1,285 @@
+"""The training loop, to be read from top to bottom.
+
+A step's bits follow from the weights, the step's number and the position in the data alone: the learning rate, the
+seed of dropout and the batch are closed forms of them. So what a run has behind it fits into a page of JSON (Progress),
+and a run that continues does what it would have done.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workloads.data.loader import LoaderState, TokenLoader
+from workloads.training import divergence, flops
+from workloads.training import optimizer as optimizers
+from workloads.training.checkpoint import Checkpointer, Saved
+from workloads.training.config import Config
+from workloads.training.display import Display, thousands
+from workloads.training.errors import ConfigError
+from workloads.training.evaluation import Evaluation
+from workloads.training.metrics import Recorder
+from workloads.training.model import initialize
+from workloads.training.parallel import Replica, World
+from workloads.training.preemption import Agreement, Notices
+
+
+@dataclass
+class Progress:
+    """What a run has behind it: all that a checkpoint holds besides tensors."""
+
+    started: float
+    """Unix time of the run's first start."""
+    step: int = 0
+    updates: int = 0
+    """Steps that the optimizer took: all but those left out for their loss."""
+    tokens: int = 0
+    useful_s: float = 0.0
+    """Seconds of the steps that led here; not of those that were lost, nor of what was done between steps."""
+    bad_losses: int = 0
+    recent: list[float] = field(default_factory=list)
+    """The last losses, that the next one is held against."""
+    data: LoaderState | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "data": self.data.to_json() if self.data else None}
+
+    @staticmethod
+    def from_json(found: dict[str, Any]) -> Progress:
+        return Progress(**{**found, "data": LoaderState.from_json(found["data"]) if found["data"] else None})
+
+
+@dataclass
+class Trainer:
+    """A run and what it works with, all of it handed in. `clock` and `now`: seconds, the latter since 1970."""
+
+    config: Config
+    world: World
+    replica: Replica
+    loader: Callable[[LoaderState | None], TokenLoader]
+    """Batches from a position on; from the start without one."""
+    evaluation: Evaluation
+    checkpointer: Checkpointer
+    notices: Notices
+    display: Display
+    recorder: Callable[[int], Recorder]
+    """Where metrics go in a run that continues after a step."""
+    started: float
+    clock: Callable[[], float] = time.perf_counter
+    now: Callable[[], float] = time.time
+
+    def train(self) -> Progress:
+        """Train until the last step. Raises SystemExit after a notice, and TrainingError for what a person must mend."""
+        config, training, model, device = self.config, self.config.training, self.replica.plain, self.world.device
+        share = micro_batches(training.batch_size, self.world.data_size, training.micro_batch_size)
+        self.optimizer = optimizers.build(model, config.optimizer)
+        progress = self._restore(self.checkpointer.newest())
+        if progress.step >= training.steps:
+            self.display.say(f"already at step {progress.step} of {training.steps}: nothing is left to do")
+            return progress
+        self.display.say(self._described(progress))
+
+        batches = iter(self.loader(progress.data))
+        recorder = self.recorder(progress.step)
+        stopping = Agreement(self.notices)
+        per_step = training.batch_size * config.data.sequence_length
+        model_flops = per_step * flops.per_token(config.model, config.data.sequence_length)
+        peak_flops = flops.peak(device, self.world.dtype) * self.world.size
+        saved_at = progress.step
+        time_of = Times(self.clock)
+
+        while progress.step < training.steps:
+            step = progress.step + 1
+            time_of.begin()
+            batch = next(batches)
+            tokens = batch.tokens.to(device, non_blocking=True)
+            time_of.end("data_wait_seconds")
+
+            self._seed(step)
+            loss = self._forward_backward(tokens, share)
+            time_of.end("compute_seconds")
+
+            norm = optimizers.clip(model.parameters(), config.optimizer.clip_norm)
+            bad = divergence.judge(loss, norm, progress.recent, training.spike_factor)
+            if bad:
+                progress.bad_losses += 1
+                self.display.say(divergence.decide(step, bad, progress.bad_losses, training))
+            rate = optimizers.learning_rate(step, training.steps, config.optimizer)
+            optimizers.set_learning_rate(self.optimizer, rate)
+            time_of.end("update_seconds")
+            # A checkpoint may still be reading what the optimizer is about to change.
+            self.checkpointer.staged()
+            time_of.end("checkpoint_stall_seconds")
+            if not bad:
+                self.optimizer.step()
+                progress.updates += 1
+                progress.recent = [*progress.recent, loss][-divergence.HISTORY :]
+            self.optimizer.zero_grad(set_to_none=True)
+            progress.data = batch.state
+            if bad and training.on_bad_loss == "roll-back":
+                progress = self._roll_back(progress)
+                continue
+            progress.step, progress.tokens = step, progress.tokens + per_step
+            time_of.end("update_seconds")
+            progress.useful_s += time_of.useful()
+
+            if step % config.checkpoint.every == 0 or step == training.steps:
+                self._save(progress)
+                saved_at = step
+            time_of.end("checkpoint_stall_seconds")
+
+            seconds = time_of.step()
+            values = {
+                "loss": loss,
+                "learning_rate": rate,
+                "gradient_norm": norm,
+                **seconds,
+                "tokens_per_second": per_step / seconds["step_seconds"],
+                "model_flops_utilization": model_flops / seconds["step_seconds"] / peak_flops,
+                "goodput": progress.useful_s / max(self.now() - progress.started, 1e-9),
+                "tokens": progress.tokens,
+                "bad_losses": progress.bad_losses,
+            }
+            if device.type == "cuda":
+                values["gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+            self.display.step(step, values)
+
+            every = training.evaluate_every
+            if step == training.steps or (every and step % every == 0):
+                # After the save, which goes on meanwhile: what is saved is not lost to a notice during evaluation.
+                values |= self.evaluation.run(self.replica)
+                self.display.evaluation(step, values)
+            recorder.record(step, values)
+            if time_of.steps == 1:
+                # What exists by now stays: the garbage collector need not look at it again.
+                gc.collect()
+                gc.freeze()
+
+            if step < training.steps and stopping():
+                if saved_at != step:
+                    self._save(progress)
+                self.checkpointer.wait()
+                recorder.close()
+                reason = self.notices.notice.reason if self.notices.notice else "a notice"
+                self.display.say(
+                    f"stopped after step {step} of {training.steps} ({reason}): everything is saved; the same command continues"
+                )
+                self.notices.leave()
+
+        self.checkpointer.wait()
+        recorder.close()
+        self.display.say(
+            f"done: {training.steps} steps, {thousands(progress.tokens)} tokens, loss {loss:.4f}, "
+            f"goodput {values['goodput']:.1%}, {progress.bad_losses} bad losses"
+        )
+        return progress
+
+    # ---- parts of a step
+
+    def _seed(self, step: int) -> None:
+        """Random numbers of a step are a closed form: the same after a restart, others in each process with its own data."""
+        words = f"{self.config.training.seed} {step} {self.world.data_rank}"
+        torch.manual_seed(int.from_bytes(hashlib.sha256(words.encode()).digest()[:7], "big"))
+
+    def _forward_backward(self, tokens: Tensor, share: list[int]) -> float:
+        """Make the gradients of the mean loss of the global batch; returns that loss in nats.
+
+        tokens: (sequences of this process, length + 1), taken in micro-batches of `share` sequences.
+        """
+        total = torch.zeros((), device=tokens.device, dtype=torch.float64)
+        for index, micro in enumerate(tokens.split(share)):
+            with self.replica.accumulating(last=index == len(share) - 1):
+                loss = self.replica(micro[:, :-1], micro[:, 1:]) * (len(micro) / len(tokens))
+                loss.backward()
+            total += loss.detach()
+        return self.world.mean(total.item())[0]
+
+    # ---- checkpoints
+
+    def _save(self, progress: Progress) -> None:
+        extra = {"progress": progress.to_json(), "config": self.config.to_json(), "world_size": self.world.size}
+        self.checkpointer.save(progress.step, optimizers.state(self.replica.plain, self.optimizer), extra)
+
+    def _restore(self, saved: Saved | None) -> Progress:
+        """Take weights, optimizer and progress from a checkpoint; without one, begin."""
+        if saved is None:
+            initialize(self.replica.plain, self.config.training.seed)
+            return Progress(self.started)
+        state = optimizers.state(self.replica.plain, self.optimizer)
+        extra = self.checkpointer.load(saved, state)
+        progress = Progress.from_json(extra["progress"])
+        optimizers.restore(self.replica.plain, self.optimizer, progress.updates)
+        return progress
+
+    def _roll_back(self, progress: Progress) -> Progress:
+        """Weights and optimizer of the newest checkpoint, but the data from here on: the same data would do it again."""
+        self.checkpointer.wait()
+        self.optimizer.state.clear()
+        restored = self._restore(self.checkpointer.newest())
+        restored.bad_losses, restored.data = progress.bad_losses, progress.data
+        return restored
+
+    def _described(self, progress: Progress) -> str:
+        world, parameters = self.world, sum(p.numel() for p in self.replica.plain.parameters())
+        where = f"{world.size} × {world.device.type}" if world.size > 1 else world.device.type
+        begun = f"continues after step {progress.step}" if progress.step else "begins"
+        return (
+            f"{self.config.name}: {begun}; {thousands(parameters)} parameters on {where}, {self.replica.strategy}, "
+            f"{str(world.dtype).removeprefix('torch.')}"
+        )
+
+
+class Times:
+    """Where a step's seconds go."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock, self.steps = clock, 0
+        self._warming = 0.0
+
+    def begin(self) -> None:
+        self.parts: dict[str, float] = {}
+        self.last = self.clock()
+
+    def end(self, part: str) -> None:
+        """What passed since the last end belongs to `part`."""
+        now = self.clock()
+        self.parts[part] = self.parts.get(part, 0.0) + now - self.last
+        self.last = now
+
+    def step(self) -> dict[str, float]:
+        """Seconds of the step and of each part."""
+        return {"step_seconds": sum(self.parts.values()), **self.parts}
+
+    def useful(self) -> float:
+        """Seconds of the step to be counted as useful: without the wait for checkpoints, and without a warm-up.
+
+        The first step of a process also compiles and allocates. It counts as much as the second one takes, with it.
+        """
+        self.steps += 1
+        seconds = sum(self.parts.values()) - self.parts.get("checkpoint_stall_seconds", 0.0)
+        if self.steps == 1:
+            self._warming = seconds
+            return 0.0
+        useful, self._warming = seconds + min(self._warming, seconds), 0.0
+        return useful
+
+
+def micro_batches(batch_size: int, processes: int, most: int) -> list[int]:
+    """How many sequences a process takes at once: its share of the global batch in pieces of at most `most` (0: any).
+
+    Raises ConfigError where the batch cannot be shared evenly.
+    """
+    if batch_size % processes:
+        raise ConfigError(
+            f"training.batch_size: {batch_size}: expected a multiple of the {processes} processes with data"
+        )
+    share = batch_size // processes
+    most = min(most or share, share)
+    return [most] * (share // most) + ([share % most] if share % most else [])
