@@ -31,12 +31,8 @@ def judge(loss: float, norm: float, recent: Sequence[float], factor: float) -> s
 def decide(step: int, bad: str, count: int, config: Training) -> str:
     """What is done about it, for people. Raises Diverged where the run is to end."""
     if config.on_bad_loss == "stop":
-        raise Diverged(
-            f"step {step}: {bad}; the last checkpoint is as it was; training.on_bad_loss can be skip, roll-back"
-        )
+        raise Diverged(f"step {step}: {bad}; the last checkpoint is as it was; training.on_bad_loss may be skip")
     if count > config.bad_losses:
-        raise Diverged(
-            f"step {step}: {bad}, for the {count}th time: more than training.bad_losses, {config.bad_losses}"
-        )
+        raise Diverged(f"step {step}: {bad}, {count} times by now: more than training.bad_losses, {config.bad_losses}")
     done = {"skip": "the step is left out", "roll-back": "back to the last checkpoint, past this data"}
     return f"step {step}: {bad}: {done[config.on_bad_loss]} ({count} of {config.bad_losses})"

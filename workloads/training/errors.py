@@ -45,8 +45,8 @@ class Diverged(TrainingError):
 
 
 STOPPED = 75
-"""Left before the last step after a notice, with everything saved: EX_TEMPFAIL of sysexits.h, which asks to be run again.
-A job that gives this code another try for nothing (Kubernetes: podFailurePolicy, action Ignore) survives preemptions."""
+"""Left before the last step after a notice, with everything saved: EX_TEMPFAIL of sysexits.h, asking for another run.
+A job that counts no such run as a failure (Kubernetes: podFailurePolicy, action Ignore) survives preemptions."""
 
 EXIT_CODES = f"""exit codes: 0 done; 2 wrong arguments; 3 data; 4 checkpoint; 5 local disk full or not writable;
 6 diverged; {STOPPED} stopped by a notice with everything saved, run again to continue"""

@@ -1,4 +1,4 @@
-"""How well the model predicts held-out text: loss per token, and bits per byte, which any tokenizer can be compared by."""
+"""How well the model predicts held-out text: loss per token, and bits per byte, the same unit for any tokenizer."""
 
 from __future__ import annotations
 

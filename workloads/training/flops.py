@@ -20,8 +20,8 @@ PEAK_BFLOAT16 = {
     "L4": 121e12,
     "A10G": 70e12,
 }
-"""Dense bfloat16 operations a second by a part of the device's name, the longer names first; NVIDIA's data sheets, whose
-figures with sparsity are twice as large."""
+"""Dense bfloat16 operations a second by a part of the device's name, the longer names first. From NVIDIA's data sheets,
+whose figures with sparsity are twice as large."""
 
 
 def per_token(model: Model, sequence_length: int) -> float:

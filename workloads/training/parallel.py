@@ -27,7 +27,7 @@ FSDP_FROM = 1_000_000_000
 
 @dataclass(frozen=True)
 class World:
-    """The processes of this run. Those with the same `data_rank` share a model (tensor parallel) and see the same data."""
+    """The processes of a run. Those with the same `data_rank` share a model (tensor parallel) and see the same data."""
 
     rank: int
     size: int

@@ -76,7 +76,7 @@ class Trainer:
     now: Callable[[], float] = time.time
 
     def train(self) -> Progress:
-        """Train until the last step. Raises SystemExit after a notice, and TrainingError for what a person must mend."""
+        """Train until the last step. Raises SystemExit after a notice, TrainingError for what a person must mend."""
         config, training, model, device = self.config, self.config.training, self.replica.plain, self.world.device
         share = micro_batches(training.batch_size, self.world.data_size, training.micro_batch_size)
         self.optimizer = optimizers.build(model, config.optimizer)
@@ -169,7 +169,8 @@ class Trainer:
                 recorder.close()
                 reason = self.notices.notice.reason if self.notices.notice else "a notice"
                 self.display.say(
-                    f"stopped after step {step} of {training.steps} ({reason}): everything is saved; the same command continues"
+                    f"stopped after step {step} of {training.steps} ({reason}): everything is saved; "
+                    "the same command continues"
                 )
                 self.notices.leave()
 
@@ -184,7 +185,7 @@ class Trainer:
     # ---- parts of a step
 
     def _seed(self, step: int) -> None:
-        """Random numbers of a step are a closed form: the same after a restart, others in each process with its own data."""
+        """Random numbers of a step are a closed form: the same after a restart, others where other data is seen."""
         words = f"{self.config.training.seed} {step} {self.world.data_rank}"
         torch.manual_seed(int.from_bytes(hashlib.sha256(words.encode()).digest()[:7], "big"))
 
@@ -219,7 +220,7 @@ class Trainer:
         return progress
 
     def _roll_back(self, progress: Progress) -> Progress:
-        """Weights and optimizer of the newest checkpoint, but the data from here on: the same data would do it again."""
+        """Weights and optimizer of the newest checkpoint, the data from here on: the same would do the same again."""
         self.checkpointer.wait()
         self.optimizer.state.clear()
         restored = self._restore(self.checkpointer.newest())
@@ -228,7 +229,7 @@ class Trainer:
 
     def _described(self, progress: Progress) -> str:
         world, parameters = self.world, sum(p.numel() for p in self.replica.plain.parameters())
-        where = f"{world.size} × {world.device.type}" if world.size > 1 else world.device.type
+        where = f"{world.size} x {world.device.type}" if world.size > 1 else world.device.type
         begun = f"continues after step {progress.step}" if progress.step else "begins"
         return (
             f"{self.config.name}: {begun}; {thousands(parameters)} parameters on {where}, {self.replica.strategy}, "
