@@ -63,6 +63,20 @@ class ObjectStore:
             found = self._get(self._store, key, options={"range": (start, end)} if end > start else {"head": True})
             return (found.bytes() if end > start else b""), found.meta["size"]
 
+    def stream(self, key: str, chunk_bytes: int) -> Iterator[tuple[Any, int]]:
+        """An object's bytes from first to last, in buffers of at least `chunk_bytes` but for the last one, each with
+        the object's size. An empty object has no buffers."""
+        with self._failures(key):
+            found = self._get(self._store, key)
+            chunks = iter(found.stream(min_chunk_size=chunk_bytes))
+        while True:
+            # Not around the yield: what the caller raises there is none of ours.
+            with self._failures(key):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk, found.meta["size"]
+
     @contextlib.contextmanager
     def _failures(self, key: str) -> Iterator[None]:
         try:

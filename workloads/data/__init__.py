@@ -1,0 +1,6 @@
+"""Token datasets: shards, the cache that they are fetched into, the order of samples, and the loader."""
+
+from workloads.data.dataset import TokenDataset, open_dataset
+from workloads.data.loader import Batch, LoaderState, TokenLoader
+
+__all__ = ["Batch", "LoaderState", "TokenDataset", "TokenLoader", "open_dataset"]

@@ -1,0 +1,7 @@
+"""`python -m workloads.data`."""
+
+import sys
+
+from workloads.data.cli import main
+
+sys.exit(main())
