@@ -47,3 +47,12 @@ def must_run() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
 
     yield wrap
     assert not waiting, f"never ran, so it asserted nothing: {', '.join(waiting)}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the scores that tests have recorded, whichever process they ran in."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    for report in reports:
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "score":
+                terminalreporter.write_line(str(value))
