@@ -37,7 +37,7 @@ def rotation(length: int, width: int, base: float, device: torch.device) -> tupl
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair (i, i + width / 2) of components of `x`, (batch, heads, length, width), by its position's angle."""
+    """Turn each pair (i, i + width / 2) of `x`, (batch, heads, length, width), by its position's angle."""
     cosine, sine = angles
     first, second = x.float().chunk(2, dim=-1)
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1).type_as(x)
@@ -122,7 +122,7 @@ class Transformer(nn.Module):
         self.output = None if config.tied else nn.Linear(config.width, config.vocabulary, bias=False)
 
     def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
-        """The mean cross entropy of `targets` in nats, a float32 scalar; without them logits (batch, length, vocabulary).
+        """Mean cross entropy of `targets` in nats, a float32 scalar; without them logits (batch, length, vocabulary).
 
         `tokens` and `targets`: (batch, length), int64.
         """

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from workloads.training.config import Config, Parallel
 from workloads.training.errors import ConfigError
 from workloads.training.model import Transformer
+
+T = TypeVar("T")
 
 FSDP_FROM = 1_000_000_000
 """Parameters from which `strategy auto` shards: with their gradients and optimizer state they take 16 bytes each."""
@@ -52,6 +55,13 @@ class World:
         together = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(together, group=self.control)
         return (together / self.size).tolist()
+
+    def gather(self, found: T) -> list[T]:
+        """What each process found, by rank."""
+        together: list[Any] = [found] * self.size
+        if self.control is not None:
+            dist.all_gather_object(together, found, group=self.control)
+        return together
 
     def barrier(self) -> None:
         if self.control is not None:
@@ -121,6 +131,7 @@ class Replica(nn.Module):
         if strategy == "ddp":
             assert world.mesh is not None
             group = world.mesh["data"].get_group()
+            # Nothing to send: all processes make, or load, the same weights.
             self.spread = DistributedDataParallel(
                 model, process_group=group, gradient_as_bucket_view=True, init_sync=False
             )

@@ -67,6 +67,7 @@ def _train(
             world_size=world.data_size,
             state=state,
             on_bad_shard=config.data.on_bad_shard,
+            agree=world.gather if world.size > 1 else None,
         )
 
     checkpointer = Checkpointer(output / "checkpoints", remote=config.checkpoint.remote, keep=config.checkpoint.keep)
@@ -127,8 +128,8 @@ def _standard_library(output: Path, world: World) -> Path:
 
 
 def _dataset(config: Config, source: str, part: str, output: Path) -> TokenDataset:
-    cache = Path(config.data.cache) if config.data.cache else output / "cache"
-    limit = int(config.data.cache_limit_gib * 2**30)
+    cache = Path(config.data.cache) if config.data.cache else output / "cache" if "://" in source else None
+    limit = max(1, int(config.data.cache_limit_gib * 2**30))
     return open_dataset(f"{source.rstrip('/')}/{part}", cache=cache, cache_limit_bytes=limit)
 
 
