@@ -34,7 +34,7 @@ diagram: $(VENV)/.installed ## Draw an environment: make diagram STACK=prod
 	@$(BIN)/aicloud diagram $(STACK)
 
 pr: $(VENV)/.installed ## What a branch changes, as the comment on its pull request: make pr BASE=main
-	@$(BIN)/aicloud diff $(BASE) --format markdown
+	@$(BIN)/aicloud diff $(BASE) --format markdown $(OUT)
 
 train: $(VENV)/.installed-training ## Train a small language model on this machine: make train CONFIG=tiny OUTPUT=out/train
 	@$(BIN)/python -m workloads.training --config $(CONFIG) --output $(OUTPUT) $(ARGS)
