@@ -89,6 +89,7 @@ class Notices:
             raise ValueError(f"grace_s {self.grace_s}: expected seconds, more than 0")
         self.notice: Notice | None = None
         self.deadline = math.inf  # by `clock`
+        self.agreed = False  # all ranks know of it: set by Agreement, at the same point on all of them
         self.information: list[str] = []  # what was said that ends nothing
         self._sources, self._asked = sources(watch), watch != "auto"
         self._where, self._rescue, self._rescue_s = where, rescue, rescue_s
@@ -284,7 +285,7 @@ class Agreement:
     All ranks call it equally often. A stop gives every rank the notice, with what is left of it, so that each has the
     deadline. Asking happens on the CPU over gloo, on a group of its own where the ranks talk NCCL: no wait for the GPU.
     within_s: at most this long passes between two askings; a small part of the shortest notice.
-    One object for each kind of loop: k comes from how long its calls lie apart.
+    One object for each kind of loop: k comes from how long its calls lie apart. Once one has said to stop, all do.
     """
 
     def __init__(
@@ -310,6 +311,8 @@ class Agreement:
         notice = self.notices.notice
         if self._alone:
             return notice is not None
+        if self.notices.agreed:
+            return True
         self._calls += 1
         if self._calls % self.every:
             return False
@@ -327,6 +330,7 @@ class Agreement:
         if first >= 0:
             if notice is None:
                 self.notices.give(Notice(f"rank {int(first)} had a notice", max(0.0, -minus_left)))
+            self.notices.agreed = True
             return True
         self.every = period(-minus_cost, step_s, self.share, self.within_s)
         return False
