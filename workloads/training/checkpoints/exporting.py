@@ -1,0 +1,90 @@
+"""Writes a checkpoint's model as one plain safetensors file, and lists what checkpoints there are."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from workloads.training.checkpoints import layout, planning
+from workloads.training.checkpoints.layout import Invalid, Marker
+from workloads.training.errors import CheckpointError, TrainingError, on_disk
+
+
+def newest_of(directory: Path) -> Path:
+    """A run's newest valid checkpoint, or the directory itself if it is one. Raises CheckpointError."""
+    with on_disk(directory):
+        if not directory.is_dir():
+            raise CheckpointError(f"{directory}: no such directory; expected a run's checkpoints, or one of them")
+        if (directory / layout.MARKER).exists():
+            try:
+                layout.verify(directory)
+            except Invalid as error:
+                raise CheckpointError(f"{directory}: {error}") from None
+            return directory
+        found: list[tuple[Marker, Path]] = []
+        for path in layout.steps(directory):
+            with contextlib.suppress(Invalid):
+                found.append((layout.read_marker(path), path))
+        for _, path in sorted(found, key=lambda pair: pair[0].order, reverse=True):
+            try:
+                layout.verify(path)
+            except Invalid as error:
+                print(f"{path} is skipped: {error}", file=sys.stderr)
+            else:
+                return path
+    raise CheckpointError(f"{directory}: no valid checkpoint")
+
+
+def export(directory: Path, path: Path, prefix: str) -> int:
+    """See `workloads.training.checkpoint.export`. The whole model is in memory meanwhile."""
+    from safetensors.torch import save_file
+
+    chosen = newest_of(directory)
+    with layout.in_use(chosen), on_disk(path):
+        marker = layout.read_marker(chosen)
+        tensors = planning.read_tensors(chosen, prefix)
+        partial = path.with_name(path.name + layout.PARTIAL)
+        try:
+            save_file(tensors, partial, metadata={"format": "pt", "step": str(marker.step)})
+            with partial.open("rb") as file:
+                layout.sync_file(file)
+            partial.rename(path)
+            layout.sync(path.absolute().parent)
+        finally:
+            partial.unlink(missing_ok=True)
+    return len(tensors)
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser("python -m workloads.training.checkpoint", description=__doc__)
+    commands = root.add_subparsers(dest="command", required=True)
+    writing = commands.add_parser("export", help="write a model as one safetensors file")
+    writing.add_argument("directory", type=Path, metavar="DIR", help="a checkpoint, or a run's: then its newest valid")
+    writing.add_argument("output", type=Path, metavar="OUT", help="the file to write")
+    writing.add_argument("--prefix", default="model.", help="of the names that are written, without it (model.)")
+    listing = commands.add_parser("list", help="verify all checkpoints of a run")
+    listing.add_argument("directory", type=Path, metavar="DIR")
+    return root
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        if options.command == "export":
+            count = export(options.directory, options.output, options.prefix)
+            print(f"{options.output}: {count} tensors, {options.output.stat().st_size / 2**20:.1f} MiB")
+            return 0
+        with on_disk(options.directory):
+            for path in reversed(layout.steps(options.directory)):
+                try:
+                    marker = layout.verify(path)
+                    print(f"{path.name}  valid  {marker.total / 2**20:10.1f} MiB  {marker.world_size} ranks")
+                except Invalid as error:
+                    print(f"{path.name}  INVALID: {error}")
+    except TrainingError as error:
+        print(f"training: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
