@@ -74,7 +74,7 @@ class Gang:
 
     def __init__(self, world: int, function: Callable[..., None], arguments: tuple[Any, ...], timeout_s: float) -> None:
         self.told = FORK.SimpleQueue()
-        self._store = tempfile.mktemp(prefix="gang")
+        self._store = tempfile.mktemp(prefix="gang") if timeout_s else ""
         self.processes = [
             FORK.Process(
                 target=_rank, args=(rank, world, self._store, timeout_s, function, arguments, self.told), daemon=True
@@ -105,7 +105,10 @@ class Gang:
 
 @contextmanager
 def gang(world: int, function: Callable[..., None], *arguments: Any, timeout_s: float = 20.0) -> Iterator[Gang]:
-    """Runs function(rank, told, *arguments) in `world` processes, each in an initialised process group."""
+    """Runs function(rank, told, *arguments) in `world` processes, each in an initialised process group.
+
+    timeout_s: of its collectives; 0: no process group.
+    """
     running = Gang(world, function, arguments, timeout_s)
     try:
         yield running
@@ -114,8 +117,7 @@ def gang(world: int, function: Callable[..., None], *arguments: Any, timeout_s: 
             if process.is_alive():
                 process.kill()
             process.join()
-        if os.path.exists(running._store):
-            os.unlink(running._store)
+        Path(running._store or "/nonexistent").unlink(missing_ok=True)
 
 
 def _rank(
@@ -130,9 +132,9 @@ def _rank(
     os.environ["RANK"] = str(rank)
     torch.set_num_threads(1)
     try:
-        dist.init_process_group(
-            "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=timeout_s)
-        )
+        if store:
+            timeout = timedelta(seconds=timeout_s)
+            dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timeout)
         function(rank, lambda *words: told.put((rank, *words)), *arguments)
     except Exception:
         traceback.print_exc()
