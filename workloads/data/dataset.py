@@ -5,27 +5,20 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import queue
 import threading
-import weakref
-from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
 from workloads.data.cache import ShardCache
-from workloads.data.errors import ArgumentError, BadShard, Closed, DataError, NotADataset, StoreFailed, on_disk
-from workloads.data.manifest import LARGEST, NAME, Manifest, Shard
+from workloads.data.errors import ArgumentError, BadShard, Closed
+from workloads.data.manifest import NAME, Manifest, Shard
+from workloads.data.sources import CHUNK, Bucket, Directory, source
 from workloads.data.tokenizer import Tokenizer, load_tokenizer
-from workloads.object_store import Missing, ObjectStore, Unreachable
+from workloads.data.workers import Workers
 
-CHUNK = 2**22
-"""Bytes hashed and written at a time."""
 CONNECTIONS = 8
 """Shards that are read at once. One connection to an object store gives about 100 MB/s; a node takes several."""
 
@@ -39,25 +32,11 @@ def open_dataset(
     much as the disk holds). Object stores need one; files are otherwise mapped where they are.
     Raises ArgumentError, NotADataset, DiskFailed or StoreFailed.
     """
-    text = str(url)
-    local = _local(text)
-    if local is None and cache is None:
-        raise ArgumentError(f"{text}: a dataset in an object store needs cache=, a directory on a local disk")
+    found = source(str(url))
+    if cache is None and not isinstance(found, Directory):
+        raise ArgumentError(f"{url}: a dataset in an object store needs cache=, a directory on a local disk")
     kept = None if cache is None else ShardCache(Path(cache), cache_limit_bytes)
-    if local is not None:
-        return TokenDataset(_Directory(local), kept, connections)
-    try:
-        store = ObjectStore(text)
-    except ValueError as error:
-        raise ArgumentError(f"dataset {text!r}: {error}") from None
-    return TokenDataset(_Bucket(store), kept, connections)
-
-
-def _local(url: str) -> Path | None:
-    if "://" not in url:
-        return Path(url)
-    parts = urlsplit(url)
-    return Path(unquote(parts.path)) if parts.scheme == "file" and not parts.netloc else None
+    return TokenDataset(found, kept, connections)
 
 
 class TokenDataset:
@@ -66,7 +45,7 @@ class TokenDataset:
     A shard is mapped while somebody has asked for it: each `start` or `acquire` goes with one `release`.
     """
 
-    def __init__(self, source: _Directory | _Bucket, cache: ShardCache | None, connections: int) -> None:
+    def __init__(self, source: Directory | Bucket, cache: ShardCache | None, connections: int) -> None:
         self.url = source.url
         self.cache = cache
         self.manifest = Manifest.from_json(source.read(NAME), source.place(NAME))
@@ -75,9 +54,9 @@ class TokenDataset:
         self._source = source
         self._lock = threading.Lock()
         self._asked: dict[int, int] = {}
-        self._opened: dict[int, Future[_Mapped]] = {}
+        self._opened: dict[int, Future[np.ndarray]] = {}
         self._verified: dict[int, tuple[int, ...]] = {}
-        self._workers = _Workers(connections)
+        self._workers = Workers(connections)
 
     def __len__(self) -> int:
         return self.manifest.tokens
@@ -109,7 +88,7 @@ class TokenDataset:
             if stop is not None and stop.is_set():
                 raise Closed(f"{self.url}: no longer wanted")
         try:
-            return future.result().tokens
+            return future.result()
         except CancelledError:
             raise Closed(f"{self.url}: closed") from None
 
@@ -123,24 +102,18 @@ class TokenDataset:
             raise
 
     def release(self, index: int) -> None:
-        """Give a shard back. The last one to do so lets it go: it may then be removed from the cache."""
+        """Give a shard back. Once all have, and no array of it is in use, it may be removed from the cache."""
         with self._lock:
             self._asked[index] -= 1
-            if self._asked[index]:
-                return
-            del self._asked[index]
-            future = self._opened.pop(index)
-        if not future.cancel():
-            future.add_done_callback(_let_go)
+            if not self._asked[index]:
+                del self._asked[index]
+                self._opened.pop(index).cancel()
 
     def close(self) -> None:
-        """Give up what is under way and let go of all shards. Arrays that are still in use stay valid."""
+        """Give up what is under way. Arrays that are still in use stay valid. Close loaders first."""
         self._workers.close()
         with self._lock:
-            opened, self._opened, self._asked = list(self._opened.values()), {}, {}
-        for future in opened:
-            if not future.cancel():
-                future.add_done_callback(_let_go)
+            self._opened, self._asked = {}, {}
 
     def __enter__(self) -> TokenDataset:
         return self
@@ -148,16 +121,19 @@ class TokenDataset:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, index: int) -> _Mapped:
+    def _open(self, index: int) -> np.ndarray:
         shard = self.manifest.shards[index]
         size = self.manifest.size(shard)
         stop = self._workers.stop
         if self.cache is not None:
             descriptor = self.cache.open(shard.sha256, size, lambda out: self._copy(shard, size, out), stop)
         else:
-            assert isinstance(self._source, _Directory)
+            assert isinstance(self._source, Directory)
             descriptor = self._in_place(index, shard, size, self._source)
-        return _Mapped(descriptor, size, np.dtype(self.manifest.dtype).newbyteorder("<"))
+        try:
+            return _mapped(descriptor, size, self.manifest.dtype)
+        finally:
+            os.close(descriptor)
 
     def _copy(self, shard: Shard, size: int, out: int) -> None:
         """Write a shard into a descriptor and verify it. One that arrives damaged is read once more: it may have been
@@ -178,7 +154,7 @@ class TokenDataset:
             if attempt == 2:
                 _refuse(place, shard, size, written, digest.hexdigest())
 
-    def _in_place(self, index: int, shard: Shard, size: int, source: _Directory) -> int:
+    def _in_place(self, index: int, shard: Shard, size: int, source: Directory) -> int:
         """A descriptor of a file where it is. It is read whole once, and again only after it was changed."""
         descriptor = source.open(shard.path, size)
         try:
@@ -209,150 +185,9 @@ def _refuse(place: str, shard: Shard, size: int, found: int, digest: str) -> Non
     raise BadShard(place, f"sha256 {shard.sha256}", digest)
 
 
-class _Mapped:
-    """A mapped file. Letting go closes the descriptor, and with it the lock; the memory goes with the last array."""
-
-    def __init__(self, descriptor: int, size: int, dtype: np.dtype[Any]) -> None:
-        self.descriptor = descriptor
-        mapped = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-        # Rows are gathered from all over it: reading ahead would fetch what nobody asked for.
-        mapped.madvise(mmap.MADV_RANDOM)
-        self.tokens = np.frombuffer(mapped, dtype)
-
-
-def _let_go(future: Future[_Mapped]) -> None:
-    if not future.cancelled() and future.exception() is None:
-        mapped = future.result()
-        descriptor, mapped.descriptor = mapped.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-# ---- where shards are
-
-
-@dataclass(frozen=True)
-class _Directory:
-    path: Path
-
-    @property
-    def url(self) -> str:
-        return str(self.path)
-
-    def place(self, name: str) -> str:
-        return str(self.path / name)
-
-    def read(self, name: str) -> bytes:
-        try:
-            with on_disk(self.path):
-                return (self.path / name).read_bytes()
-        except DataError as error:
-            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-                raise _no_manifest(self.place(name), self._halves()) from None
-            raise
-
-    def _halves(self) -> str:
-        parts = [part for part in ("train", "validation") if (self.path / part / NAME).is_file()]
-        return f"; there is one in {' and in '.join(parts)}" if parts else ""
-
-    def open(self, name: str, size: int) -> int:
-        try:
-            return os.open(self.path / name, os.O_RDONLY)
-        except FileNotFoundError:
-            raise BadShard(self.place(name), f"{size:,} bytes", "no such file") from None
-
-    def stream(self, name: str, size: int):
-        descriptor = self.open(name, size)
-        try:
-            at, total = 0, os.fstat(descriptor).st_size
-            while chunk := os.pread(descriptor, CHUNK, at):
-                yield chunk, total
-                at += len(chunk)
-        finally:
-            os.close(descriptor)
-
-
-@dataclass(frozen=True)
-class _Bucket:
-    store: ObjectStore
-
-    @property
-    def url(self) -> str:
-        return self.store.url
-
-    def place(self, name: str) -> str:
-        return self.store.place(name)
-
-    def read(self, name: str) -> bytes:
-        try:
-            data, size = self.store.whole(name, LARGEST)
-        except Missing:
-            raise _no_manifest(self.place(name), "") from None
-        except Unreachable as error:
-            raise StoreFailed(str(error)) from None
-        if size > LARGEST:
-            raise NotADataset(f"{self.place(name)}: {size:,} bytes; at most {LARGEST:,} are accepted")
-        return data
-
-    def stream(self, name: str, size: int):
-        try:
-            yield from self.store.stream(name, CHUNK)
-        except Missing:
-            raise BadShard(self.place(name), f"{size:,} bytes", "no such object") from None
-        except Unreachable as error:
-            raise StoreFailed(str(error)) from None
-
-
-def _no_manifest(place: str, hint: str) -> NotADataset:
-    return NotADataset(f"{place}: not there; a dataset is a directory with manifest.json in it{hint}")
-
-
-class _Workers:
-    """A few threads that open shards. Daemons: a failing run does not wait for the downloads under way, but for the
-    chunks that they are at."""
-
-    def __init__(self, most: int) -> None:
-        if most < 1:
-            raise ArgumentError(f"{most} connections: expected at least 1")
-        self.stop = threading.Event()
-        self._most = most
-        self._todo: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self.close = weakref.finalize(self, _end, self.stop, self._todo, self._threads)
-
-    def submit(self, work: Callable[[], Any]) -> Future[Any]:
-        future: Future[Any] = Future()
-        if self.stop.is_set():
-            future.set_exception(Closed("the dataset is closed"))
-            return future
-        if len(self._threads) < self._most:
-            thread = threading.Thread(target=_work, args=(self._todo,), name="shards", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        self._todo.put((future, work))
-        return future
-
-
-def _work(todo: queue.SimpleQueue[Any]) -> None:
-    while (item := todo.get()) is not None:
-        future, work = item
-        if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(work())
-            except BaseException as error:  # noqa: BLE001
-                # Whoever waits for it is to have it.
-                future.set_exception(error)
-        del item, future, work
-
-
-def _end(stop: threading.Event, todo: queue.SimpleQueue[Any], threads: list[threading.Thread]) -> None:
-    stop.set()
-    while not todo.empty():
-        item = todo.get()
-        if item is not None:
-            item[0].cancel()
-    for _ in threads:
-        todo.put(None)
-    for thread in threads:
-        if thread is not threading.current_thread():
-            thread.join(timeout=5)
+def _mapped(descriptor: int, size: int, dtype: str) -> np.ndarray:
+    """The file's tokens. The mapping has a descriptor of its own, with the same lock: both go with the last array."""
+    mapped = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+    # Rows are gathered from all over it: reading ahead would fetch what nobody asked for.
+    mapped.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(mapped, np.dtype(dtype).newbyteorder("<"))

@@ -34,7 +34,7 @@ def mix(*values: int) -> int:
 
 
 def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Where a keyed permutation of [0, size) takes `index`; all three int64 or uint64 and of one shape, as is the result.
+    """Where a keyed permutation of [0, size) takes `index`; all (u)int64 of one shape, as is the result.
 
     A Feistel network over the next power of two, walked until it comes back below `size` (Black and Rogaway, 2002,
     "Ciphers with Arbitrary Finite Domains"): fewer than two steps on average.

@@ -22,9 +22,7 @@ class Prefetcher(Generic[T]):
     could never be collected.
     """
 
-    def __init__(
-        self, source: Callable[[threading.Event], Iterator[T]], depth: int = 4, *, name: str = "prefetch"
-    ) -> None:
+    def __init__(self, source: Callable[[threading.Event], Iterator[T]], depth: int, name: str) -> None:
         self._items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
         stop = threading.Event()
         self._thread = threading.Thread(target=_run, args=(source, self._items, stop), name=name, daemon=True)
@@ -59,7 +57,8 @@ def _run(source: Callable[[threading.Event], Iterator[Any]], items: queue.Queue[
                 if not _put(items, (item, None), stop):
                     return
         _put(items, (None, StopIteration()), stop)
-    except BaseException as error:  # noqa: BLE001: whatever it is, the consumer is to have it
+    except BaseException as error:  # noqa: BLE001
+        # Whatever it is, the consumer is to have it.
         _put(items, (None, error), stop)
 
 

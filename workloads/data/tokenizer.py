@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -110,7 +111,7 @@ def train_byte_pairs(
     """
     if vocabulary < 258:
         raise ValueError(f"vocabulary {vocabulary}: expected at least 258: all bytes, one merge, the end of text")
-    import regex
+    import regex  # type: ignore[import-untyped]
 
     pattern = regex.compile(PATTERN)
     counted: Counter[str] = Counter()
@@ -121,7 +122,7 @@ def train_byte_pairs(
     pairs: Counter[tuple[int, int]] = Counter()
     where: dict[tuple[int, int], set[int]] = {}
     for index, word in enumerate(words):
-        for pair in zip(word, word[1:], strict=False):
+        for pair in itertools.pairwise(word):
             pairs[pair] += times[index]
             where.setdefault(pair, set()).add(index)
     # A heap of what each pair counted when it was last looked at: entries that are out of date are put back.
@@ -141,10 +142,10 @@ def train_byte_pairs(
         changed = set()
         for index in where.pop(pair):
             word, count = words[index], times[index]
-            for old in zip(word, word[1:], strict=False):
+            for old in itertools.pairwise(word):
                 pairs[old] -= count
             word = words[index] = _merged(word, pair, new)
-            for fresh in zip(word, word[1:], strict=False):
+            for fresh in itertools.pairwise(word):
                 pairs[fresh] += count
                 if new in fresh:
                     where.setdefault(fresh, set()).add(index)
