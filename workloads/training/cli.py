@@ -78,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingError as error:
         print(f"training: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    except KeyboardInterrupt:
+        # From the first step on, the loop takes notice of it and saves.
+        print("training: interrupted before the first step; nothing was lost", file=sys.stderr, flush=True)
+        return 130
 
 
 def _named(text: str) -> Callable[[], Config]:

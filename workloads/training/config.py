@@ -91,6 +91,7 @@ class Parallel(Section):
     compile: bool = setting(False, "torch.compile each block; the first step takes a minute")
     deterministic: bool = setting(True, "the same bits on every run of the same machines")
     timeout_s: float = setting(600.0, "until a collective that somebody does not join is an error", at_least=1.0)
+    hang_s: float = setting(300.0, "in one phase of a step, until a process says who hangs, and where", at_least=2.0)
 
 
 @dataclass(frozen=True)

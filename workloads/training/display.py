@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
@@ -18,7 +19,8 @@ class Display:
         self.steps, self.every, self.shown = steps, every, shown
         self.out = out or sys.stdout
         self._bits = float("nan")
-        self._last = 0
+        self._recent: deque[tuple[float, float, float]] = deque(maxlen=every)
+        self._first = True
         self._bar: Progress | None = None
         if shown and self.out.isatty():
             columns = (
@@ -50,15 +52,21 @@ class Display:
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """`values`: metrics by their names in metrics.jsonl."""
+        seconds = values["step_seconds"]
+        self._recent.append(
+            (seconds, values["tokens_per_second"] * seconds, values["model_flops_utilization"] * seconds)
+        )
+        # Over the last steps together: a single one may have waited for a checkpoint.
+        seconds, tokens, utilization = (sum(column) for column in zip(*self._recent, strict=True))
         words = (
-            f"loss {values['loss']:.4f}  {thousands(values['tokens_per_second'])} tokens/s  "
-            f"MFU {values['model_flops_utilization']:.1%}  goodput {values['goodput']:.1%}"
+            f"loss {values['loss']:.4f}  {thousands(tokens / seconds)} tokens/s  "
+            f"MFU {utilization / seconds:.1%}  goodput {values['goodput']:.1%}"
         )
         if self._bar:
             self._bar.update(self._task, completed=step, description=words)
-        elif step % self.every == 0 or step == self.steps or self._last == 0:
+        elif step % self.every == 0 or step == self.steps or self._first:
             self.say(f"step {step}/{self.steps}  {words}")
-        self._last = step
+        self._first = False
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
         if "held_out_loss" not in values:  # a notice came in between

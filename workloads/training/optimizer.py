@@ -52,32 +52,33 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
 
 
 @torch.no_grad()
-def clip(parameters: Iterable[nn.Parameter], longest: float) -> float:
-    """Scale gradients down to the length `longest` (0: leave them). Returns their length before, over all processes.
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
+    """The length of the whole gradient, also of parameters on several meshes (FSDP2 with tensor parallelism)."""
+    squares = 0.0
+    for same in _by_mesh(parameters):
+        length = nn.utils.get_total_norm([p.grad for p in same if p.grad is not None])
+        squares += (length.full_tensor() if isinstance(length, DTensor) else length).item() ** 2
+    return math.sqrt(squares)
 
-    Unlike torch's own it takes parameters of several meshes, as FSDP2 with tensor parallelism has them.
-    """
+
+@torch.no_grad()
+def clip(parameters: Iterable[nn.Parameter], norm: float, longest: float) -> None:
+    """Scale a gradient of length `norm` down to `longest` (0: leave it)."""
+    if longest > 0 and math.isfinite(norm):
+        for same in _by_mesh(parameters):
+            nn.utils.clip_grads_with_norm_(same, longest, torch.tensor(norm, device=same[0].device))
+
+
+def _by_mesh(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
     meshes: dict[object, list[nn.Parameter]] = defaultdict(list)
     for parameter in parameters:
         if parameter.grad is not None:
             meshes[_mesh(parameter)].append(parameter)
-    squares = 0.0
-    for same in meshes.values():
-        length = nn.utils.get_total_norm([p.grad for p in same if p.grad is not None])
-        squares += _whole(length).item() ** 2
-    total = math.sqrt(squares)
-    if longest > 0 and math.isfinite(total):
-        for same in meshes.values():
-            nn.utils.clip_grads_with_norm_(same, longest, torch.tensor(total, device=same[0].device))
-    return total
+    return list(meshes.values())
 
 
 def _mesh(tensor: Tensor) -> object:
     return tensor.device_mesh if isinstance(tensor, DTensor) else None
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 # ---- what a checkpoint holds of model and optimizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -87,6 +88,9 @@ def join(config: Parallel, environment: Mapping[str, str]) -> Iterator[World]:
         torch.use_deterministic_algorithms(True)
         # We read no memory that was never written; filling it costs time.
         torch.utils.deterministic.fill_uninitialized_memory = False
+    if config.tensor > 1:
+        # It warns of norms that are reduced over two axes in turn; the loop reduces once more, over all.
+        logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
     if cuda:
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")

@@ -28,6 +28,7 @@ from workloads.training.metrics import Recorder, sinks
 from workloads.training.parallel import World, join, spread
 from workloads.training.preemption import Agreement, Notices
 from workloads.training.train import Trainer, micro_batches
+from workloads.training.watch import StoreBoard, Watch
 
 HELD_OUT = 0.05
 """Of the standard library's files."""
@@ -52,7 +53,7 @@ def run(config: Config, output: Path, environment: Mapping[str, str]) -> int:
 
 
 def _train(
-    config: Config, output: Path, world: World, train: TokenDataset, held_out: TokenDataset, started: float
+    config: Config, output: Path, world: World, learnt: TokenDataset, held_out: TokenDataset, started: float
 ) -> None:
     training = config.training
     share = micro_batches(training.batch_size, world.data_size, training.micro_batch_size)
@@ -70,31 +71,55 @@ def _train(
             agree=world.gather if world.size > 1 else None,
         )
 
-    checkpointer = Checkpointer(output / "checkpoints", remote=config.checkpoint.remote, keep=config.checkpoint.keep)
+    watch = Watch(
+        StoreBoard() if world.size > 1 else _OwnBoard(),
+        rank=world.rank,
+        world_size=world.size,
+        hang_s=config.parallel.hang_s,
+        # Alone there is nobody who would begin anew.
+        leave=world.size > 1,
+    )
+    notices = Notices(where=watch.where, rescue=lambda: trainer.rescue())
     display = Display(training.steps, training.log_every, shown=world.first)
-    with Notices() as notices, display:
-        try:
-            Trainer(
-                config,
-                world,
-                spread(config, world),
-                lambda state: loader(train, state),
-                Evaluation(
-                    world,
-                    lambda: loader(held_out, None),
-                    training.evaluation_batches,
-                    share,
-                    token_bytes(held_out.tokenizer),
-                    Agreement(notices),
-                ),
-                checkpointer,
-                notices,
-                display,
-                lambda step: Recorder(sinks(config, output, step) if world.first else ()),
-                started,
-            ).train()
-        finally:
-            checkpointer.close()
+    checkpointer = Checkpointer(output / "checkpoints", remote=config.checkpoint.remote, keep=config.checkpoint.keep)
+    try:
+        evaluation = Evaluation(
+            world,
+            lambda: loader(held_out, None),
+            training.evaluation_batches,
+            share,
+            token_bytes(held_out.tokenizer),
+            Agreement(notices),
+        )
+        trainer = Trainer(
+            config,
+            world,
+            spread(config, world),
+            lambda state: loader(learnt, state),
+            evaluation,
+            checkpointer,
+            notices,
+            display,
+            lambda step: Recorder(sinks(config, output, step) if world.first else ()),
+            watch,
+            started,
+        )
+        with notices, watch, display:
+            trainer.train()
+    finally:
+        checkpointer.close()
+
+
+class _OwnBoard:
+    """For a process that is alone."""
+
+    text: str | None = None
+
+    def post(self, rank: int, text: str) -> None:  # noqa: ARG002
+        self.text = text
+
+    def read(self, rank: int) -> str | None:  # noqa: ARG002
+        return self.text
 
 
 def _open_output(output: Path, world: World) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,10 @@ from workloads.training.metrics import Recorder
 from workloads.training.model import initialize
 from workloads.training.parallel import Replica, World
 from workloads.training.preemption import Agreement, Notices
+from workloads.training.watch import Watch
+
+FIRST_STEP_S = 1800.0
+"""Seconds that the first step of a process may take before it counts as hung."""
 
 
 @dataclass
@@ -71,6 +76,7 @@ class Trainer:
     display: Display
     recorder: Callable[[int], Recorder]
     """Where metrics go in a run that continues after a step."""
+    watch: Watch
     started: float
     clock: Callable[[], float] = time.perf_counter
     now: Callable[[], float] = time.time
@@ -92,31 +98,33 @@ class Trainer:
         per_step = training.batch_size * config.data.sequence_length
         model_flops = per_step * flops.per_token(config.model, config.data.sequence_length)
         peak_flops = flops.peak(device, self.world.dtype) * self.world.size
-        saved_at = progress.step
-        time_of = Times(self.clock)
+        phases = Phases(self.watch, self.clock)
 
         while progress.step < training.steps:
-            step = progress.step + 1
-            time_of.begin()
+            self.step = step = progress.step + 1
+            phases.begin(step)
             batch = next(batches)
             tokens = batch.tokens.to(device, non_blocking=True)
-            time_of.end("data_wait_seconds")
 
+            phases.enter("compute")
             self._seed(step)
-            loss = self._forward_backward(tokens, share)
-            time_of.end("compute_seconds")
+            loss, forward_s = self._forward_backward(tokens, share)
+            self.watch.busy(phases.seconds["data"] + forward_s)
 
-            norm = optimizers.clip(model.parameters(), config.optimizer.clip_norm)
+            phases.enter("update")
+            # Reduced together, so that all processes judge the same numbers, to the bit.
+            loss, norm = self.world.mean(loss, optimizers.gradient_norm(model.parameters()))
             bad = divergence.judge(loss, norm, progress.recent, training.spike_factor)
             if bad:
                 progress.bad_losses += 1
                 self.display.say(divergence.decide(step, bad, progress.bad_losses, training))
+            optimizers.clip(model.parameters(), norm, config.optimizer.clip_norm)
             rate = optimizers.learning_rate(step, training.steps, config.optimizer)
             optimizers.set_learning_rate(self.optimizer, rate)
-            time_of.end("update_seconds")
-            # A checkpoint may still be reading what the optimizer is about to change.
+            phases.enter("checkpoint")
+            # One may still be reading what the optimizer is about to change.
             self.checkpointer.staged()
-            time_of.end("checkpoint_stall_seconds")
+            phases.enter("update")
             if not bad:
                 self.optimizer.step()
                 progress.updates += 1
@@ -127,22 +135,25 @@ class Trainer:
                 progress = self._roll_back(progress)
                 continue
             progress.step, progress.tokens = step, progress.tokens + per_step
-            time_of.end("update_seconds")
-            progress.useful_s += time_of.useful()
 
+            phases.enter("checkpoint")
+            progress.useful_s += phases.useful()
             if step % config.checkpoint.every == 0 or step == training.steps:
                 self._save(progress)
-                saved_at = step
-            time_of.end("checkpoint_stall_seconds")
 
-            seconds = time_of.step()
+            phases.enter("logging")
+            seconds = phases.total()
             values = {
                 "loss": loss,
                 "learning_rate": rate,
                 "gradient_norm": norm,
-                **seconds,
-                "tokens_per_second": per_step / seconds["step_seconds"],
-                "model_flops_utilization": model_flops / seconds["step_seconds"] / peak_flops,
+                "step_seconds": seconds,
+                "data_wait_seconds": phases.seconds["data"],
+                "compute_seconds": phases.seconds["compute"],
+                "update_seconds": phases.seconds["update"],
+                "checkpoint_stall_seconds": phases.seconds["checkpoint"],
+                "tokens_per_second": per_step / seconds,
+                "model_flops_utilization": model_flops / seconds / peak_flops,
                 "goodput": progress.useful_s / max(self.now() - progress.started, 1e-9),
                 "tokens": progress.tokens,
                 "bad_losses": progress.bad_losses,
@@ -153,26 +164,19 @@ class Trainer:
 
             every = training.evaluate_every
             if step == training.steps or (every and step % every == 0):
+                phases.enter("evaluation")
                 # After the save, which goes on meanwhile: what is saved is not lost to a notice during evaluation.
                 values |= self.evaluation.run(self.replica)
                 self.display.evaluation(step, values)
             recorder.record(step, values)
-            if time_of.steps == 1:
+            if phases.steps == 1:
                 # What exists by now stays: the garbage collector need not look at it again.
                 gc.collect()
                 gc.freeze()
 
+            phases.enter("leaving")
             if step < training.steps and stopping():
-                if saved_at != step:
-                    self._save(progress)
-                self.checkpointer.wait()
-                recorder.close()
-                reason = self.notices.notice.reason if self.notices.notice else "a notice"
-                self.display.say(
-                    f"stopped after step {step} of {training.steps} ({reason}): everything is saved; "
-                    "the same command continues"
-                )
-                self.notices.leave()
+                self._leave(progress, recorder)
 
         self.checkpointer.wait()
         recorder.close()
@@ -189,34 +193,40 @@ class Trainer:
         words = f"{self.config.training.seed} {step} {self.world.data_rank}"
         torch.manual_seed(int.from_bytes(hashlib.sha256(words.encode()).digest()[:7], "big"))
 
-    def _forward_backward(self, tokens: Tensor, share: list[int]) -> float:
-        """Make the gradients of the mean loss of the global batch; returns that loss in nats.
+    def _forward_backward(self, tokens: Tensor, share: list[int]) -> tuple[float, float]:
+        """Make the gradients of the mean loss of the global batch. Returns that of this process's share, in nats, and
+        the seconds of the forward passes, in which nobody waits for others.
 
         tokens: (sequences of this process, length + 1), taken in micro-batches of `share` sequences.
         """
-        total = torch.zeros((), device=tokens.device, dtype=torch.float64)
+        total, forward_s = torch.zeros((), device=tokens.device, dtype=torch.float64), 0.0
         for index, micro in enumerate(tokens.split(share)):
             with self.replica.accumulating(last=index == len(share) - 1):
+                begun = self.clock()
                 loss = self.replica(micro[:, :-1], micro[:, 1:]) * (len(micro) / len(tokens))
+                forward_s += self.clock() - begun
                 loss.backward()
             total += loss.detach()
-        return self.world.mean(total.item())[0]
+        return total.item(), forward_s
 
     # ---- checkpoints
 
     def _save(self, progress: Progress) -> None:
         extra = {"progress": progress.to_json(), "config": self.config.to_json(), "world_size": self.world.size}
         self.checkpointer.save(progress.step, optimizers.state(self.replica.plain, self.optimizer), extra)
+        self.saved_at = progress.step
 
     def _restore(self, saved: Saved | None) -> Progress:
         """Take weights, optimizer and progress from a checkpoint; without one, begin."""
         if saved is None:
             initialize(self.replica.plain, self.config.training.seed)
+            self.saved_at = 0
             return Progress(self.started)
         state = optimizers.state(self.replica.plain, self.optimizer)
         extra = self.checkpointer.load(saved, state)
         progress = Progress.from_json(extra["progress"])
         optimizers.restore(self.replica.plain, self.optimizer, progress.updates)
+        self.saved_at = progress.step
         return progress
 
     def _roll_back(self, progress: Progress) -> Progress:
@@ -226,6 +236,28 @@ class Trainer:
         restored = self._restore(self.checkpointer.newest())
         restored.bad_losses, restored.data = progress.bad_losses, progress.data
         return restored
+
+    def _leave(self, progress: Progress, recorder: Recorder) -> None:
+        """Save, if the last checkpoint is older than the weights, and leave. Raises SystemExit."""
+        if self.saved_at != progress.step:
+            self._save(progress)
+        self.checkpointer.wait()
+        # This machine's own disk may be gone with it.
+        whole = self.checkpointer.uploaded(max(0.0, self.notices.left() - 1.0))
+        recorder.close()
+        reason = self.notices.notice.reason if self.notices.notice else "a notice"
+        self.display.say(
+            f"stopped after step {progress.step} of {self.config.training.steps} ({reason}): "
+            f"everything is saved{'' if whole else ' here, not yet in the object store'}; the same command continues"
+        )
+        self.notices.leave(saved=whole)
+
+    def rescue(self) -> bool:
+        """For Notices, when time is out within a step: whether no step is lost. Called from another thread."""
+        if self.saved_at != self.step - 1:
+            return False
+        self.checkpointer.wait()
+        return self.checkpointer.uploaded(0.0)
 
     def _described(self, progress: Progress) -> str:
         world, parameters = self.world, sum(p.numel() for p in self.replica.plain.parameters())
@@ -237,34 +269,36 @@ class Trainer:
         )
 
 
-class Times:
-    """Where a step's seconds go."""
+class Phases:
+    """Where a step's time goes, phase by phase; the watch is told of each, for the case that one never ends."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock, self.steps = clock, 0
+    def __init__(self, watch: Watch, clock: Callable[[], float]) -> None:
+        self.watch, self.clock, self.steps = watch, clock, 0
         self._warming = 0.0
 
-    def begin(self) -> None:
-        self.parts: dict[str, float] = {}
-        self.last = self.clock()
+    def begin(self, step: int) -> None:
+        self.step, self.seconds, self._phase = step, defaultdict[str, float](float), ""
+        self.enter("data")
 
-    def end(self, part: str) -> None:
-        """What passed since the last end belongs to `part`."""
+    def enter(self, phase: str) -> None:
+        """The phase before ends, this one begins."""
         now = self.clock()
-        self.parts[part] = self.parts.get(part, 0.0) + now - self.last
-        self.last = now
+        if self._phase:
+            self.seconds[self._phase] += now - self._since
+        self._phase, self._since = phase, now
+        # The first step also compiles and allocates.
+        self.watch.at(self.step, phase, allow_s=FIRST_STEP_S if self.steps == 0 else None)
 
-    def step(self) -> dict[str, float]:
-        """Seconds of the step and of each part."""
-        return {"step_seconds": sum(self.parts.values()), **self.parts}
+    def total(self) -> float:
+        return sum(self.seconds.values())
 
     def useful(self) -> float:
         """Seconds of the step to be counted as useful: without the wait for checkpoints, and without a warm-up.
 
-        The first step of a process also compiles and allocates. It counts as much as the second one takes, with it.
+        The first step of a process counts as much as the second one takes, and together with it.
         """
         self.steps += 1
-        seconds = sum(self.parts.values()) - self.parts.get("checkpoint_stall_seconds", 0.0)
+        seconds = self.total() - self.seconds["checkpoint"]
         if self.steps == 1:
             self._warming = seconds
             return 0.0
