@@ -111,7 +111,8 @@ class Notices:
             deadline = self._clock() + SHARE * max(0.0, notice.seconds)
             first = self.notice is None
             self._own |= own
-            if not first and deadline >= self.deadline:
+            # A tenth of a second is what rounding makes of the same notice.
+            if not first and deadline >= self.deadline - 0.1:
                 return
             self.notice, self.deadline = self.notice or notice, deadline
             self._changed.notify_all()
@@ -280,11 +281,14 @@ def agree(stop: bool, group: dist.ProcessGroup | None = None) -> bool:
 
 
 class Agreement:
-    """`agree` for loops: asks every k-th call, k such that asking costs at most `share` of the steps' time.
+    """`agree` for loops, in the background: a call begins to ask, a later call reads the answer, so none waits for it.
 
-    All ranks call it equally often. A stop gives every rank the notice, with what is left of it, so that each has the
-    deadline. Asking happens on the CPU over gloo, on a group of its own where the ranks talk NCCL: no wait for the GPU.
-    within_s: at most this long passes between two askings; a small part of the shortest notice.
+    All ranks call it equally often, and the answer is the same on all of them at the same call: the second after the
+    notice, where every call asks. Where steps are so short that even that costs more than `share` of them, every k-th
+    call does. A stop gives each rank the notice, with what is left of it, so that all have the deadline.
+
+    Asking happens on the CPU over gloo, on a group of its own: it waits neither for a GPU nor behind a checkpoint.
+    within_s: between two askings, even if steps suddenly take SLOWDOWN times as long.
     One object for each kind of loop: k comes from how long its calls lie apart. Once one has said to stop, all do.
     """
 
@@ -293,60 +297,76 @@ class Agreement:
         notices: Notices,
         *,
         share: float = 0.01,
-        within_s: float = 1.0,
+        within_s: float = 2.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.notices, self.share, self.within_s, self.clock = notices, share, within_s, clock
         self.every = 1
         self._calls = 0
         self._asked_at: float | None = None
+        self._cost_s = 0.0  # of the last asking, to this rank's loop
+        self._asked: tuple[Any, torch.Tensor] | None = None
         self._group: dist.ProcessGroup | None = None
         self._alone = not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1
         if not self._alone:
-            # Of its own even beside gloo: its messages never wait behind those of a save in the background.
             self._group = dist.new_group(backend="gloo")
 
     def __call__(self) -> bool:
         """Whether to stop now: the same on all ranks at the same call."""
-        notice = self.notices.notice
         if self._alone:
-            return notice is not None
+            return self.notices.notice is not None
         if self.notices.agreed:
             return True
         self._calls += 1
         if self._calls % self.every:
             return False
-        started = self.clock()
-        step_s = 0.0 if self._asked_at is None else (started - self._asked_at) / self._calls
-        left = self.notices.left() / SHARE if notice else -math.inf
-        who = dist.get_rank() if notice else -1
+        began = self.clock()
+        stop = self._answered()
+        if not stop:
+            self._ask(began)
+            self._cost_s = self.clock() - began
+        return stop
+
+    def _ask(self, now: float) -> None:
+        step_s = 0.0 if self._asked_at is None else (now - self._asked_at) / self._calls
+        self._asked_at, self._calls = now, 0
+        notice = self.notices.notice
+        left = self.notices.left() / SHARE if notice else math.inf
+        who = float(dist.get_rank()) if notice else -1.0
         # One reduction by MAX carries all of it: the largest of -x is the smallest x. The least cost is that of the
         # rank that came last: the others also waited for it, as they would have in the next gradient's reduction.
-        told = torch.tensor([float(who), -left if notice else -math.inf, step_s, -self._cost], dtype=torch.float64)
-        dist.all_reduce(told, dist.ReduceOp.MAX, group=self._group)
-        self._cost = self.clock() - started
-        self._asked_at, self._calls = self.clock(), 0
+        told = torch.tensor([who, -left, step_s, -self._cost_s], dtype=torch.float64)
+        work = dist.all_reduce(told, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        self._asked = (work, told)
+
+    def _answered(self) -> bool:
+        if self._asked is None:
+            return False
+        work, told = self._asked
+        work.wait()
         first, minus_left, step_s, minus_cost = told.tolist()
         if first >= 0:
-            if notice is None:
-                self.notices.give(Notice(f"rank {int(first)} had a notice", max(0.0, -minus_left)))
+            self.notices.give(Notice(f"rank {int(first)} has a notice", max(0.0, -minus_left)))
             self.notices.agreed = True
             return True
         self.every = period(-minus_cost, step_s, self.share, self.within_s)
         return False
 
-    _cost = 0.0  # seconds, of the last asking
+
+SLOWDOWN = 100
+"""A step of 5 ms took 2 s where two checkpoint writers started on two processors; asking must still be in time then."""
 
 
 def period(cost_s: float, step_s: float, share: float, within_s: float) -> int:
-    """Every how many steps to ask: so rarely that it costs at most `share`, but at least every `within_s` seconds.
+    """Every how many steps to ask: so rarely that it costs at most `share`, but often enough.
 
-    Where both cannot be had, leaving in time counts more.
+    Where both cannot be had, leaving in time counts more: with steps SLOWDOWN times as long, it is still asked every
+    `within_s` seconds. From steps of 20 ms on, with the defaults, every step asks.
     """
     if step_s <= 0:
         return 1
     seldom = math.ceil(min(cost_s / (share * step_s), 1e9))
-    often = math.floor(min(within_s / step_s, 1e9))
+    often = math.floor(min(within_s / (SLOWDOWN * step_s), 1e9))
     return max(1, min(seldom, often))
 
 

@@ -31,6 +31,9 @@ import torch.distributed as dist
 HUNG = 77
 """Exit code of a rank that leaves because nothing moves any more; torchrun then starts the ranks anew."""
 
+PERSISTS = 3
+"""Looks in a row, ten beats apart, in which a rank must be slow before it is told: machines have neighbours."""
+
 SLOW_Z = 3.5
 """Modified z-scores above this are outliers. Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993."""
 
@@ -215,7 +218,8 @@ class Watch:
             raise ValueError(f"hang_s {hang_s}, every_s {every_s}: expected 0 < every_s < hang_s")
         self.board, self.rank, self.world_size = board, rank, world_size
         self.hang_s, self.leave, self.every_s = hang_s, leave, every_s
-        self.slow: list[Straggler] = []  # as rank 0 last saw them
+        self.slow: list[Straggler] = []  # as rank 0 sees them, once it lasts
+        self._slow_for: dict[int, int] = {}
         self._clock, self._end, self._out = clock, end, out
         self._at = (0, 0, "start", clock(), hang_s)
         self._busy: deque[float] = deque(maxlen=window)
@@ -272,7 +276,9 @@ class Watch:
 
     def _compare(self) -> None:
         beats = [beat for beat in self._read().values() if beat is not None]
-        slow = stragglers({beat.rank: beat.busy_s for beat in beats})
+        seen = stragglers({beat.rank: beat.busy_s for beat in beats})
+        self._slow_for = {one.rank: self._slow_for.get(one.rank, 0) + 1 for one in seen}
+        slow = [one for one in seen if self._slow_for[one.rank] >= PERSISTS]
         names = {beat.rank: beat for beat in beats}
         for one in slow:
             if one.rank not in {other.rank for other in self.slow}:

@@ -199,7 +199,7 @@ def _lag(rank: int, told: Callable[..., None]) -> None:
             watch.at(step, "forward")
             watch.busy(0.03 if rank == 2 else 0.01)
             time.sleep(0.01)
-        time.sleep(0.5)
+        time.sleep(1.0)
         told([one.rank for one in watch.slow], out.getvalue())
     dist.barrier()
 
