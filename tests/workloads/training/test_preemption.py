@@ -23,16 +23,16 @@ from hypothesis import strategies as st
 
 from tests.workloads.training.gang import alone, gang
 from tests.workloads.training.metadata_servers import Ec2, Gce, serving
+from workloads.training.agreement import SLOWDOWN
 from workloads.training.metadata import Ec2Spot, NoService, Notice, gce_maintenance, gce_preempted, sources
 from workloads.training.preemption import (
     INTERRUPTED,
     PREEMPTED,
-    SHARE,
-    SLOWDOWN,
     UNSAVED,
     Agreement,
     Notices,
     agree,
+    allowed,
     period,
     spared,
 )
@@ -152,7 +152,7 @@ def test_notices_hear_of_a_preemption_from_whichever_service_answers(monkeypatch
             assert notices.notice is None
             gce.set("preempted", "TRUE")
             assert within(5, lambda: notices.notice) == Notice("GCE preempts this VM", 30.0)
-            assert 12 < notices.left() < SHARE * 30
+            assert 12 < notices.left() < 13.5
         assert "GCE preempts this VM: 30 s left; leaving within 13.5 s" in out.getvalue()
         assert not ec2.requests
 
@@ -195,16 +195,16 @@ def _busy(tell: Callable[..., None], grace_s: float, work: Callable[[], object])
     ],
 )
 def test_what_does_not_come_back_is_left_at_the_deadline(work: Callable[[], object]) -> None:
-    with alone(_busy, 2.0, work) as running:
+    with alone(_busy, 4.0, work) as running:
         began = time.monotonic()
         os.kill(running.pid, signal.SIGTERM)
         assert running.exit_code() == UNSAVED
-        assert time.monotonic() - began < 1.0  # half of the notice
+        assert time.monotonic() - began < 2.0  # half of the notice
         assert "out of time in the work: leaving now; the newest committed checkpoint counts" in running.said
 
 
 def _hold_the_lock(tell: Callable[..., None]) -> None:
-    with Notices(grace_s=3.0, watch="none") as notices:
+    with Notices(grace_s=4.0, watch="none") as notices:
         tell("ready")
         # The thread that takes the notice needs the lock once.
         within(30, lambda: notices.notice)
@@ -217,7 +217,7 @@ def test_even_what_holds_the_interpreters_lock_is_left() -> None:
         began = time.monotonic()
         os.kill(running.pid, signal.SIGTERM)
         assert running.exit_code() == 1
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 2.0
         assert "Timeout" in running.said  # faulthandler's word, and the stacks
         assert "_hold_the_lock" in running.said
 
@@ -313,14 +313,20 @@ def test_at_the_deadline_a_save_under_way_is_waited_for(rescue: Callable[[], boo
     left: list[int] = []
     out = StringIO()
     with Notices(
-        grace_s=1.0, watch="none", end=left.append, out=out, rescue=rescue, rescue_s=0.2, where=lambda: "evaluation"
+        watch="none", end=left.append, out=out, rescue=rescue, rescue_s=0.2, where=lambda: "evaluation"
     ) as notices:
         began = time.monotonic()
-        notices.give(Notice("test", 1.0))
+        notices.give(Notice("test", 2.0))
         assert within(5, lambda: left) == [code]
-        assert 0.4 < time.monotonic() - began < 0.5 + 0.2
+        assert 0.45 < time.monotonic() - began < 1.0
     assert says in out.getvalue()
     assert "out of time in evaluation" in out.getvalue()
+
+
+@given(st.floats(0, 1e5))
+def test_half_of_a_notice_is_never_used_up(seconds: float) -> None:
+    assert 0 <= allowed(seconds) <= max(0.0, seconds / 2 - 0.5)
+    assert allowed(seconds) >= 0.4 * seconds or seconds < 10
 
 
 def test_afterwards_signals_do_what_they_did() -> None:
@@ -423,7 +429,7 @@ def test_all_ranks_leave_at_the_same_step_whoever_had_the_notice(seed: int) -> N
         left = ranks.messages()
     assert len({step for _, _, step, _, _ in left}) == 1
     # Every rank knows how long it may still take, also those that had no notice.
-    assert all(6 < remaining <= SHARE * 20 for _, _, _, remaining, _ in left)
+    assert all(6 < remaining <= allowed(20) for _, _, _, remaining, _ in left)
 
 
 @pytest.mark.parametrize(
