@@ -82,7 +82,7 @@ class Notices:
         end: Callable[[int], Any] = os._exit,
         out: TextIO | None = None,
     ) -> None:
-        self.grace_s = _grace(os.environ.get(GRACE_VARIABLE)) if grace_s is None else grace_s
+        self.grace_s = grace(os.environ.get(GRACE_VARIABLE)) if grace_s is None else grace_s
         if not 0 < self.grace_s < math.inf:
             raise ValueError(f"grace_s {self.grace_s}: expected seconds, more than 0")
         self.notice: Notice | None = None
@@ -287,7 +287,8 @@ def allowed(seconds: float) -> float:
     return max(0.0, SHARE * seconds - max(0.5, 0.05 * seconds))
 
 
-def _grace(text: str | None) -> float:
+def grace(text: str | None) -> float:
+    """Seconds from $TRAINING_GRACE_S. Raises ValueError."""
     if text is None:
         return DEFAULT_GRACE_S
     try:
