@@ -38,23 +38,31 @@ class Sink(Protocol):
     def record(self, values: Mapping[str, float]) -> None:
         """Take the metrics of a step, or of an evaluation after it."""
 
+    def back(self, step: int) -> None:
+        """The run has gone back to `step` and goes on from there."""
+
     def close(self) -> None: ...
 
 
 class JsonLines:
-    """Appends an object a line; a run that continues at a step first drops what was written after it.
-
-    So the file has each step once, whatever happened in between. Raises DiskError.
-    """
+    """Appends an object a line. Raises DiskError."""
 
     def __init__(self, path: Path, step: int) -> None:
+        """Of a run that continues after `step`: what was written of later ones is dropped, each is there once."""
         self.path = path
-        with on_disk(path):
-            kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
-            new = path.with_suffix(".new")
+        self._continue(step)
+
+    def _continue(self, step: int) -> None:
+        with on_disk(self.path):
+            kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= step]
+            new = self.path.with_suffix(".new")
             new.write_text("".join(kept), encoding="utf-8")
-            os.replace(new, path)
-            self._file = path.open("a", encoding="utf-8", buffering=1)
+            os.replace(new, self.path)
+            self._file = self.path.open("a", encoding="utf-8", buffering=1)
+
+    def back(self, step: int) -> None:
+        self.close()
+        self._continue(step)
 
     def record(self, values: Mapping[str, float]) -> None:
         with on_disk(self.path):
@@ -93,6 +101,9 @@ class Prometheus:
         for name, value in values.items():
             self._gauges[name].set(value)
 
+    def back(self, step: int) -> None:
+        """Whoever reads sees it."""
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -121,6 +132,9 @@ class OpenTelemetry:
     def record(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self._gauges[name].set(value)
+
+    def back(self, step: int) -> None:
+        """Whoever reads sees it."""
 
     def close(self) -> None:
         self._provider.shutdown()
@@ -152,6 +166,9 @@ class MLflow:
         for name, value in values.items():
             self._client.log_metric(self._run, name, value, step=int(values["step"]))
 
+    def back(self, step: int) -> None:
+        """MLflow keeps both values of a step, with their times."""
+
     def close(self) -> None:
         self._client.set_terminated(self._run)
 
@@ -165,6 +182,10 @@ class Recorder:
     def record(self, step: int, values: Mapping[str, float]) -> None:
         for sink in self.sinks:
             sink.record({"step": step, **values})
+
+    def back(self, step: int) -> None:
+        for sink in self.sinks:
+            sink.back(step)
 
     def close(self) -> None:
         with contextlib.ExitStack() as stack:

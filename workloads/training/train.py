@@ -133,6 +133,7 @@ class Trainer:
             progress.data = batch.state
             if bad and training.on_bad_loss == "roll-back":
                 progress = self._roll_back(progress)
+                recorder.back(progress.step)
                 continue
             progress.step, progress.tokens = step, progress.tokens + per_step
 

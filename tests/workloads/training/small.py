@@ -43,10 +43,10 @@ def make_data(directory: Path, packages: tuple[str, ...] = ("json", "email", "lo
     return directory / "tokens"
 
 
-def command(data: Path, output: Path, **options: Any) -> list[str]:
+def command(tokens: Path, output: Path, **options: Any) -> list[str]:
     """The arguments of a small run; `options` by section, as in `training={"steps": 3}`."""
     more = {f"{section}.{name}": value for section, values in options.items() for name, value in values.items()}
-    words = ["--config", "tiny", "--output", str(output), "--data", str(data)]
+    words = ["--config", "tiny", "--output", str(output), "--data", str(tokens)]
     for name, value in {**OPTIONS, **more}.items():
         words += [f"--{name}", str(value)]
     return words
@@ -74,16 +74,18 @@ def finish(arguments: list[str], processes: int = 1, timeout: float = 120.0) -> 
     return process.returncode, out, err
 
 
-def interrupted(arguments: list[str], output: Path, step: int, number: signal.Signals) -> tuple[int, str, str]:
+def interrupted(
+    arguments: list[str], output: Path, step: int, number: signal.Signals = signal.SIGTERM, processes: int = 1
+) -> tuple[int, str, str]:
     """As `finish`, of a run that gets a signal as soon as it has recorded that step."""
-    process = start(arguments)
+    process = start(arguments, processes)
     until(lambda: process.poll() is not None or any(line["step"] >= step for line in metrics(output)))
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 180.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"

@@ -28,7 +28,10 @@ def test_a_run_that_continues_has_each_step_once(tmp_path):
         {"step": 2},
         {"step": 3, "loss": 0.1 + 0.2},
     ]
+    sink.back(1)
+    sink.record({"step": 2})
     sink.close()
+    assert path.read_text().splitlines() == ['{"step": 1}', '{"step": 2}']
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
