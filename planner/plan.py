@@ -147,6 +147,8 @@ class Plan:
     diagnostics: tuple[Diagnostic, ...] = ()
     config: Mapping[str, str] = field(default_factory=dict)
     """Fully qualified key -> value as text or JSON, without secrets; empty where a file doesn't tell."""
+    simulated: bool = False
+    """Whether what only a cloud can know is made up, also of resources that are only read."""
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self.resources)
@@ -218,6 +220,7 @@ class Plan:
                 "project": self.project,
                 "stack": self.stack,
                 "config": dict(self.config),
+                **({"simulated": True} if self.simulated else {}),
                 "diagnostics": [
                     {k: getattr(d, k) for k in ("severity", "message", "urn", "place") if getattr(d, k)}
                     for d in self.diagnostics
@@ -236,8 +239,11 @@ class Plan:
         resources: Iterable[Resource],
         diagnostics: Iterable[Diagnostic] = (),
         config: Mapping[str, str] | None = None,
+        *,
+        simulated: bool = False,
     ) -> Plan:
-        return cls(project, stack, tuple(sorted(resources, key=lambda r: r.urn)), tuple(diagnostics), config or {})
+        ordered = tuple(sorted(resources, key=lambda r: r.urn))
+        return cls(project, stack, ordered, tuple(diagnostics), config or {}, simulated)
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:

@@ -205,6 +205,7 @@ def _plan(
         resources,
         diagnostics,
         config,
+        simulated=own.get("simulated") is True,
     )
 
 

@@ -68,7 +68,14 @@ class Engine(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineSe
         construct.report_unrendered(self._states.values(), self.diagnostics)
         resources = [state.to_resource(preview=self.preview) for state in self._states.values()]
         config = {key: SECRET if key in self.target.secret_keys else text for key, text in self.target.config.items()}
-        return Plan.of(self.target.project, self.target.stack, resources, self.diagnostics.sorted(), config)
+        return Plan.of(
+            self.target.project,
+            self.target.stack,
+            resources,
+            self.diagnostics.sorted(),
+            config,
+            simulated=not self.preview,
+        )
 
     def stack_outputs(self) -> Mapping[str, Any]:
         """What the program has exported, as wire values: with the secrets that a plan leaves out."""

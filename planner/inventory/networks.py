@@ -138,6 +138,8 @@ def _vpcs(inventory: Inventory) -> Iterator[Network]:
     ways = _Ways(inventory)
     for vpc in inventory.plan.of_type(VPC):
         primary = cidr(vpc.inputs.get("cidrBlock")) or cidr(vpc.outputs.get("cidrBlock"))
+        if vpc.external and inventory.plan.simulated:
+            primary = None  # made up
         blocks = [Block(primary, "network", vpc.urn)] if primary else []
         complete = primary is not None
         for extra in by_vpc[VPC_BLOCK].get(vpc.urn, ()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from planner.plan import Plan, Resource
@@ -35,7 +35,7 @@ class Fault:
         before = json.dumps(states)
         self.mutate(states)
         assert json.dumps(states) != before, f"{self.name} changes nothing"
-        return Plan.of(plan.project, plan.stack, map(Resource.from_state, states), plan.diagnostics, plan.config)
+        return replace(plan, resources=tuple(map(Resource.from_state, states)))
 
 
 def all_of(states: list[State], type: str, name_part: str = "") -> list[State]:

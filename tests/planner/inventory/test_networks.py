@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pulumi_aws as aws
 import pytest
 
 from planner.inventory import Inventory
 from planner.inventory.firewalls import IN, OUT, SecurityGroups, firewalls
 from planner.inventory.networks import CLOSED, NAT, networks
 from planner.plan import UNKNOWN, Plan, Resource
+from tests.support import plan_of
 
 
 def made(kind: str, name: str, id: str = "", /, **inputs: object) -> Resource:
@@ -67,6 +69,14 @@ def test_peers_are_those_peered_and_those_at_the_same_hub():
               for i in (1, 2)]  # fmt: skip
     peers = {network.name: {urn[-2:] for urn in network.peers} for network in networks(read(*vpcs, peering, *spokes))}
     assert peers == {"v0": {"v1"}, "v1": {"v0", "v2"}, "v2": {"v1"}, "v3": set()}
+
+
+def test_the_block_of_a_network_that_is_only_read_is_not_made_up():
+    def program():
+        aws.ec2.Vpc.get("theirs", "vpc-1")
+
+    (network,) = networks(Inventory(plan_of(program, simulate_up=True)))
+    assert (network.blocks, network.complete) == ((), False)
 
 
 def test_an_unknown_block_leaves_a_network_incomplete():
