@@ -49,12 +49,12 @@ class ObjectStore:
     def place(self, key: str) -> str:
         return f"{self.url}/{key}"
 
-    def whole(self, key: str, largest: int) -> tuple[bytes, int]:
-        """An object's bytes, none if it has more than `largest`; and its size."""
+    def whole(self, key: str, largest: int) -> tuple[Any, int]:
+        """An object's bytes as a buffer, none if it has more than `largest`; and its size."""
         with self._failures(key):
             found = self._get(self._store, key)
             size = found.meta["size"]
-            return (bytes(found.bytes()) if size <= largest else b""), size
+            return (found.bytes() if size <= largest else b""), size
 
     def part(self, key: str, start: int, end: int) -> tuple[Any, int]:
         """Bytes `start` up to `end` of an object, as a buffer (fewer where it ends sooner); and the object's size."""
@@ -62,20 +62,6 @@ class ObjectStore:
             # A range may not be empty.
             found = self._get(self._store, key, options={"range": (start, end)} if end > start else {"head": True})
             return (found.bytes() if end > start else b""), found.meta["size"]
-
-    def stream(self, key: str, chunk_bytes: int) -> Iterator[tuple[Any, int]]:
-        """An object's bytes from first to last, in buffers of at least `chunk_bytes` but for the last one, each with
-        the object's size. An empty object has no buffers."""
-        with self._failures(key):
-            found = self._get(self._store, key)
-            chunks = iter(found.stream(min_chunk_size=chunk_bytes))
-        while True:
-            # Not around the yield: what the caller raises there is none of ours.
-            with self._failures(key):
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield chunk, found.meta["size"]
 
     @contextlib.contextmanager
     def _failures(self, key: str) -> Iterator[None]:

@@ -34,21 +34,24 @@ def mix(*values: int) -> int:
 
 
 def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Where a keyed permutation of [0, size) takes `index`; all (u)int64 of one shape, as is the result.
+    """Where a keyed permutation of [0, size) takes `index`: int64 of its shape.
 
+    `size` and `key` have the shape of `index`, or (1,), which is quicker.
     A Feistel network over the next power of two, walked until it comes back below `size` (Black and Rogaway, 2002,
     "Ciphers with Arbitrary Finite Domains"): fewer than two steps on average.
     """
-    x, n = index.astype(np.uint64), size.astype(np.uint64)
+    n, key = size.astype(np.uint64), key.astype(np.uint64)
     # Bits of n - 1, from its place among the powers of two: exact, which a logarithm is not.
-    bits = np.searchsorted(_POWERS, n - np.uint64(1), side="right").astype(np.uint64)
-    bits = np.maximum(bits, np.uint64(2))
-    key = key.astype(np.uint64)
-    y = _feistel(x, bits, key)
+    bits = np.maximum(np.searchsorted(_POWERS, n - np.uint64(1), side="right").astype(np.uint64), np.uint64(2))
+    y = _feistel(index.astype(np.uint64), bits, key)
     outside = np.flatnonzero(y >= n)
     while len(outside):
-        y[outside] = _feistel(y[outside], bits[outside], key[outside])
-        outside = outside[y[outside] >= n[outside]]
+        if len(n) == len(index):
+            y[outside] = _feistel(y[outside], bits[outside], key[outside])
+            outside = outside[y[outside] >= n[outside]]
+        else:
+            y[outside] = walked = _feistel(y[outside], bits, key)
+            outside = outside[walked >= n]
     return y.astype(np.int64)
 
 
@@ -63,7 +66,7 @@ def _feistel(x: np.ndarray, bits: np.ndarray, key: np.ndarray) -> np.ndarray:
     keep, keep_next = np.uint64(64) - left_bits, np.uint64(64) - right_bits
     left, right = x >> right_bits, x & ((np.uint64(1) << right_bits) - np.uint64(1))
     for turn in range(ROUNDS):
-        mixed = (right + key + _TURNS[turn]) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (right + (key + _TURNS[turn])) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
         left, right = right, left ^ (mixed >> keep)
         keep, keep_next = keep_next, keep
@@ -117,7 +120,9 @@ class Order:
 
     def _within(self, epoch: int, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         laid = self._epoch(epoch)
-        window = np.searchsorted(laid.windows, index, side="right") - 1
+        ends = np.searchsorted(laid.windows, index[[0, -1]], side="right") - 1
+        # Nearly always all are in one window.
+        window = ends[:1] if ends[0] == ends[1] else np.searchsorted(laid.windows, index, side="right") - 1
         start = laid.windows[window]
         place = start + permute(index - start, laid.windows[window + 1] - start, laid.keys[window])
         turn = np.searchsorted(laid.starts, place, side="right") - 1

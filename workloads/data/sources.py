@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from workloads.data.errors import ArgumentError, BadShard, DataError, NotADataset, StoreFailed, on_disk
@@ -12,7 +14,9 @@ from workloads.data.manifest import LARGEST, NAME
 from workloads.object_store import Missing, ObjectStore, Unreachable
 
 CHUNK = 2**22
-"""Bytes read, hashed and written at a time."""
+"""Bytes of a file read at a time."""
+PART = 2**24
+"""Bytes asked for at a time of an object store: `CONNECTIONS` of them are in memory at once."""
 
 
 def source(url: str) -> Directory | Bucket:
@@ -58,7 +62,7 @@ class Directory:
         except FileNotFoundError:
             raise BadShard(self.place(name), f"{size:,} bytes", "no such file") from None
 
-    def stream(self, name: str, size: int):
+    def stream(self, name: str, size: int) -> Iterator[tuple[Any, int]]:
         descriptor = self.open(name, size)
         try:
             at, total = 0, os.fstat(descriptor).st_size
@@ -89,15 +93,29 @@ class Bucket:
             raise StoreFailed(str(error)) from None
         if size > LARGEST:
             raise NotADataset(f"{self.place(name)}: {size:,} bytes; at most {LARGEST:,} are accepted")
-        return data
+        return bytes(data)
 
-    def stream(self, name: str, size: int):
+    def stream(self, name: str, size: int) -> Iterator[tuple[Any, int]]:
+        # In parts, each with the client's own retries: a long answer that breaks off would begin anew.
+        for start in range(0, size, PART):
+            try:
+                yield self._part(name, start, min(start + PART, size), size)
+            except Missing:
+                raise BadShard(self.place(name), f"{size:,} bytes", "no such object") from None
+            except Unreachable as error:
+                raise StoreFailed(str(error)) from None
+
+    def _part(self, name: str, start: int, end: int, size: int) -> tuple[Any, int]:
+        if end - start == size:
+            return self.store.whole(name, size)
         try:
-            yield from self.store.stream(name, CHUNK)
-        except Missing:
-            raise BadShard(self.place(name), f"{size:,} bytes", "no such object") from None
-        except Unreachable as error:
-            raise StoreFailed(str(error)) from None
+            return self.store.part(name, start, end)
+        except Unreachable:
+            # Some stores refuse a range that an object has nothing of.
+            _, found = self.store.part(name, 0, 0)
+            if found == size:
+                raise
+            return b"", found
 
 
 def _no_manifest(place: str, hint: str) -> NotADataset:

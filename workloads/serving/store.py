@@ -28,7 +28,7 @@ class Repository:
             text, size = self._store.whole(key, LARGEST)
         if size > LARGEST:
             raise VerificationFailed(f"{place}: {size} bytes; a manifest has at most {LARGEST}")
-        return Manifest.from_json(text, model, place)
+        return Manifest.from_json(bytes(text), model, place)
 
     def read(self, key: str, start: int, end: int, size: int) -> bytes:
         """Bytes `start` up to `end` of a file that must have `size` bytes in all."""
