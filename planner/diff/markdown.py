@@ -48,7 +48,9 @@ class _Comment:
         page.block(_SUMMARY, [_row(c) for c in self.changed], "", "environment")
         same = [c.environment for c in report.comparisons if c not in self.changed]
         if same:
-            page.add(f"\nNothing changes in {', '.join(code(name, 40) for name in same[:12])}.\n")
+            more = f" and {len(same) - 12} more" if len(same) > 12 else ""
+            names = ", ".join(code(name, 40) for name in same[:12])
+            page.block("", [f"\nNothing changes in {names}{more}.\n"], "", "note")
         page.block("", [f"> {_ICONS['info']} {plain(n)}\n>" for n in _notes(report)], "", "note")
         page.block("\n### What breaks\n", list(self.breaking()), "", "error")
         page.block(f"\n### What it takes down\n\n{_TAKEN}", list(self.taken(words.gone)), "", "replacement or deletion")

@@ -82,14 +82,18 @@ def plain(text: str, width: int = 400) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # At the start of an item it would begin a list, a heading or a line.
     text = re.sub(r"^(\s*)([-+=#]|\d+(?=[.)]))", "\\1\u2060\\2", text)
-    # GitHub makes links and mentions of what looks like one, whatever was escaped.
+    return _unlinked(text)
+
+
+def _unlinked(text: str) -> str:
+    """GitHub makes links and mentions of what looks like one, whatever was escaped: something invisible in between."""
     return re.sub(r"@|#(?=\d)|://|(?i:www)(?=\.)|(?i:gh)(?=-\d)", lambda found: f"{found.group()}\u2060", text)
 
 
 def summary(text: str, width: int = 200) -> str:
     """Text in a `<summary>`, which is HTML."""
     text = cut(clean(text), width).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"[`*_\[\]\\~@#$]|:(?=//|\w+:)", lambda found: f"&#{ord(found.group())};", text)
+    return re.sub(r"[`*_\[\]\\~$]|:(?=\w+:)", lambda found: f"&#{ord(found.group())};", _unlinked(text))
 
 
 def link(words: str, url: str) -> str:

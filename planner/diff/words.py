@@ -27,6 +27,8 @@ _ZONE = r"(?=[a-f]?(?![a-z0-9]))"
 
 def clean(text: str) -> str:
     """Text in one line, without what could turn a line around or hide in it."""
+    if text.isprintable():
+        return text
     return "".join(
         "⏎" if c == "\n" else " " if c == "\t" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
         for c in text
