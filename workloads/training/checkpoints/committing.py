@@ -199,7 +199,7 @@ class Writer:
         kind = DiskError if isinstance(error, DiskError) else CheckpointError
         older = sum(1 for path in layout.steps(self._directory) if (path / layout.MARKER).exists())
         return kind(
-            f"step {step} was not saved: {error}; {older} checkpoints before it are intact in {self._directory}"
+            f"step {step} was not saved: {error}; {older} older checkpoints are intact in {self._directory}"
         )
 
     def close(self) -> None:

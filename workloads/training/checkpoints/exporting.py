@@ -10,7 +10,7 @@ from pathlib import Path
 
 from workloads.training.checkpoints import layout, planning
 from workloads.training.checkpoints.layout import Invalid, Marker
-from workloads.training.errors import CheckpointError, TrainingError, on_disk
+from workloads.training.errors import CheckpointError, DiskError, TrainingError, on_disk
 
 
 def newest_of(directory: Path) -> Path:
@@ -40,6 +40,7 @@ def newest_of(directory: Path) -> Path:
 
 def export(directory: Path, path: Path, prefix: str) -> int:
     """See `workloads.training.checkpoint.export`. The whole model is in memory meanwhile."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     chosen = newest_of(directory)
@@ -47,12 +48,15 @@ def export(directory: Path, path: Path, prefix: str) -> int:
         marker = layout.read_marker(chosen)
         tensors = planning.read_tensors(chosen, prefix)
         partial = path.with_name(path.name + layout.PARTIAL)
+        partial.touch()
         try:
             save_file(tensors, partial, metadata={"format": "pt", "step": str(marker.step)})
             with partial.open("rb") as file:
                 layout.sync_file(file)
             partial.rename(path)
             layout.sync(path.absolute().parent)
+        except SafetensorError as error:
+            raise DiskError(f"{path}: {error}") from error
         finally:
             partial.unlink(missing_ok=True)
     return len(tensors)
