@@ -277,6 +277,8 @@ def _decided(pairs: Pairs, changes: Mapping[str, Change], decisions: Mapping[str
         op = {"import": "create"}.get(decision.op, decision.op)
         if resource is None or not _is_told(resource) or op not in OPS or (op == "read" and urn in pairs.old_of):
             continue
+        if resource.is_provider and op != "replace":
+            continue
         change = changes.get(urn) or _change(op, resource, pairs)
         forcing = {path for path, kind in decision.detailed.items() if kind.endswith("-replace")}
         forcing |= set(decision.replace_reasons)
