@@ -16,9 +16,10 @@ from functools import lru_cache
 
 import numpy as np
 
-ROUNDS = 8
-"""Of the Feistel network. Four make a pseudorandom permutation (Luby and Rackoff, 1988) where halves are large; halves
-are as small as one bit here, which four more rounds make up for: tests hold that small permutations are even."""
+ROUNDS, ROUNDS_FOR_SHARDS = 8, 24
+"""Of the Feistel network, even. Four make a pseudorandom permutation (Luby and Rackoff, 1988) where halves are large;
+with halves of a few bits more are needed, until all permutations are about as frequent. Samples of a window are many.
+"""
 _MASK = 2**64 - 1
 
 
@@ -33,7 +34,7 @@ def mix(*values: int) -> int:
     return state
 
 
-def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:
+def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:
     """Where a keyed permutation of [0, size) takes `index`: int64 of its shape.
 
     `size` and `key` have the shape of `index`, or (1,), which is quicker.
@@ -43,14 +44,14 @@ def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:
     n, key = size.astype(np.uint64), key.astype(np.uint64)
     # Bits of n - 1, from its place among the powers of two: exact, which a logarithm is not.
     bits = np.maximum(np.searchsorted(_POWERS, n - np.uint64(1), side="right").astype(np.uint64), np.uint64(2))
-    y = _feistel(index.astype(np.uint64), bits, key)
+    y = _feistel(index.astype(np.uint64), bits, key, rounds)
     outside = np.flatnonzero(y >= n)
     while len(outside):
         if len(n) == len(index):
-            y[outside] = _feistel(y[outside], bits[outside], key[outside])
+            y[outside] = _feistel(y[outside], bits[outside], key[outside], rounds)
             outside = outside[y[outside] >= n[outside]]
         else:
-            y[outside] = walked = _feistel(y[outside], bits, key)
+            y[outside] = walked = _feistel(y[outside], bits, key, rounds)
             outside = outside[walked >= n]
     return y.astype(np.int64)
 
@@ -58,14 +59,14 @@ def permute(index: np.ndarray, size: np.ndarray, key: np.ndarray) -> np.ndarray:
 _POWERS = np.array([2**bit for bit in range(64)], np.uint64)
 
 
-def _feistel(x: np.ndarray, bits: np.ndarray, key: np.ndarray) -> np.ndarray:
+def _feistel(x: np.ndarray, bits: np.ndarray, key: np.ndarray, rounds: int) -> np.ndarray:
     """The left part has half of the bits, rounded down; the parts change places in each of an even number of rounds."""
     right_bits = (bits + np.uint64(1)) >> np.uint64(1)
     left_bits = bits - right_bits
     # The upper bits are the best mixed ones.
     keep, keep_next = np.uint64(64) - left_bits, np.uint64(64) - right_bits
     left, right = x >> right_bits, x & ((np.uint64(1) << right_bits) - np.uint64(1))
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         mixed = (right + (key + _TURNS[turn])) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
         left, right = right, left ^ (mixed >> keep)
@@ -73,7 +74,7 @@ def _feistel(x: np.ndarray, bits: np.ndarray, key: np.ndarray) -> np.ndarray:
     return (left << right_bits) | right
 
 
-_TURNS = np.array([mix(turn) for turn in range(ROUNDS)], np.uint64)
+_TURNS = np.array([mix(turn) for turn in range(ROUNDS_FOR_SHARDS)], np.uint64)
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ class Order:
 
     def _lay_out(self, epoch: int) -> _Epoch:
         count = len(self.samples)
-        key = np.full(count, mix(self.seed, epoch, 0), np.uint64)
-        shards = permute(np.arange(count), np.full(count, count), key)
+        key = np.array([mix(self.seed, epoch, 0)], np.uint64)
+        shards = permute(np.arange(count), np.array([count]), key, ROUNDS_FOR_SHARDS)
         starts = np.concatenate([[0], np.cumsum(self.samples[shards])])
         windows = np.append(starts[: -1 : self.window], starts[-1])
         keys = np.array([mix(self.seed, epoch, 1, w) for w in range(len(windows) - 1)], np.uint64)
