@@ -155,9 +155,10 @@ class Config:
             if section not in self.sections() or key not in kinds(type(self.sections()[section])):
                 raise ConfigError(f"{name}: no such setting")
             changed.setdefault(section, {})[key] = value
-        return dataclasses.replace(
-            self, **{name: dataclasses.replace(self.sections()[name], **keys) for name, keys in changed.items()}
-        )
+        replaced: dict[str, Any] = {
+            name: dataclasses.replace(self.sections()[name], **keys) for name, keys in changed.items()
+        }
+        return dataclasses.replace(self, **replaced)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -14,6 +14,7 @@ from workloads.training.errors import ConfigError, on_disk
 
 HELP = {
     "step": "optimizer steps so far",
+    "time": "when the step ended, in Unix time",
     "loss": "mean cross entropy of the step's tokens, in nats",
     "learning_rate": "learning rate of the step",
     "gradient_norm": "length of the gradient before clipping",

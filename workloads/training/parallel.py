@@ -87,7 +87,7 @@ def join(config: Parallel, environment: Mapping[str, str]) -> Iterator[World]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         # We read no memory that was never written; filling it costs time.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if config.tensor > 1:
         # It warns of norms that are reduced over two axes in turn; the loop reduces once more, over all.
         logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -34,17 +34,24 @@ HELD_OUT = 0.05
 """Of the standard library's files."""
 
 
-def run(config: Config, output: Path, environment: Mapping[str, str]) -> int:
+def run(
+    config: Config,
+    output: Path,
+    environment: Mapping[str, str],
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    now: Callable[[], float] = time.time,
+) -> int:
     """Train as configured, or go on where `output` has got to. Raises TrainingError, SystemExit after a notice."""
     with join(config.parallel, environment) as world:
         try:
-            started = _open_output(output, world)
+            started = _open_output(output, world, now())
             source = config.data.source or str(_standard_library(output, world))
             with (
                 _dataset(config, source, "train", output) as train,
                 _dataset(config, source, "validation", output) as held,
             ):
-                _train(_with_vocabulary(config, train), output, world, train, held, started)
+                _train(_with_vocabulary(config, train), output, world, train, held, started, clock, now)
         except data_errors.DiskFailed as error:
             raise DiskError(str(error)) from error
         except data_errors.DataError as error:
@@ -53,7 +60,14 @@ def run(config: Config, output: Path, environment: Mapping[str, str]) -> int:
 
 
 def _train(
-    config: Config, output: Path, world: World, learnt: TokenDataset, held_out: TokenDataset, started: float
+    config: Config,
+    output: Path,
+    world: World,
+    learnt: TokenDataset,
+    held_out: TokenDataset,
+    started: float,
+    clock: Callable[[], float],
+    now: Callable[[], float],
 ) -> None:
     training = config.training
     share = micro_batches(training.batch_size, world.data_size, training.micro_batch_size)
@@ -103,6 +117,8 @@ def _train(
             lambda step: Recorder(sinks(config, output, step) if world.first else ()),
             watch,
             started,
+            clock,
+            now,
         )
         with notices, watch, display:
             trainer.train()
@@ -122,7 +138,7 @@ class _OwnBoard:
         return self.text
 
 
-def _open_output(output: Path, world: World) -> float:
+def _open_output(output: Path, world: World, now: float) -> float:
     """Make the directory and be sure that it can be written; returns when the run was first started, in Unix time."""
     known = output / "run.json"
     with on_disk(output):
@@ -131,7 +147,7 @@ def _open_output(output: Path, world: World) -> float:
             pass
         if world.first and not known.exists():
             new = known.with_suffix(".new")
-            new.write_text(json.dumps({"started": time.time()}), encoding="utf-8")
+            new.write_text(json.dumps({"started": now}), encoding="utf-8")
             os.replace(new, known)
         started = json.loads(known.read_text(encoding="utf-8"))["started"] if world.first else 0.0
     # Machines may have directories of their own.

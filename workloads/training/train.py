@@ -145,6 +145,7 @@ class Trainer:
             phases.enter("logging")
             seconds = phases.total()
             values = {
+                "time": self.now(),
                 "loss": loss,
                 "learning_rate": rate,
                 "gradient_norm": norm,
@@ -275,7 +276,7 @@ class Phases:
 
     def __init__(self, watch: Watch, clock: Callable[[], float]) -> None:
         self.watch, self.clock, self.steps = watch, clock, 0
-        self._warming = 0.0
+        self._warming = self._since = 0.0
 
     def begin(self, step: int) -> None:
         self.step, self.seconds, self._phase = step, defaultdict[str, float](float), ""

@@ -1,0 +1,46 @@
+"""The training image holds what its code imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+
+from tests.support import ROOT
+
+WHERE_ASKED_FOR = {"mlflow", "opentelemetry"}
+"""Imported only if the configuration asks for them, with an error that names the package."""
+COMES_WITH = {"regex": "tiktoken"}
+
+
+def imports() -> set[str]:
+    """The packages that the workload's modules import, wherever in them."""
+    found = set()
+    for path in [
+        ROOT / "workloads/object_store.py",
+        *(p for r in ("data", "training") for p in (ROOT / "workloads" / r).rglob("*.py")),
+    ]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"workloads"}
+
+
+def test_every_import_is_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = {re.split(r"[=<>\[]", line)[0].replace("-", "_") for line in project["optional-dependencies"]["training"]}
+    # The image adds rich by name.
+    installed = extra | {"rich"}
+    assert "rich" in (ROOT / "workloads/training/Dockerfile").read_text(encoding="utf-8")
+    assert {COMES_WITH.get(name, name) for name in imports() - WHERE_ASKED_FOR} <= installed
+
+
+def test_what_is_copied_is_there_and_is_all_that_is_imported():
+    text = (ROOT / "workloads/training/Dockerfile").read_text(encoding="utf-8")
+    copied = [word for line in re.findall(r"^COPY (?!--)(.*)$", text, re.MULTILINE) for word in line.split()[:-1]]
+    assert all((ROOT / word).exists() for word in copied)
+    assert {"workloads/data", "workloads/training", "workloads/object_store.py", "workloads/__init__.py"} <= set(copied)
+    assert re.search(r"^USER \d+", text, re.MULTILINE), "runs as root"
