@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -149,10 +150,12 @@ class MLflow:
             import mlflow
         except ModuleNotFoundError as error:
             raise ConfigError("tracking.mlflow: needs the package mlflow") from error
-        self._client = mlflow.MlflowClient(config.tracking.mlflow)
+        self._client, self._metric = mlflow.MlflowClient(config.tracking.mlflow), mlflow.entities.Metric
+        self._flush = mlflow.flush_async_logging
         known = output / "mlflow-run"
         if known.exists():
             self._run = known.read_text(encoding="utf-8").strip()
+            self._client.update_run(self._run, status="RUNNING")
         else:
             found = self._client.get_experiment_by_name(config.tracking.experiment)
             experiment = found.experiment_id if found else self._client.create_experiment(config.tracking.experiment)
@@ -164,13 +167,16 @@ class MLflow:
                     self._client.log_param(self._run, f"{section}.{name}", value)
 
     def record(self, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._client.log_metric(self._run, name, value, step=int(values["step"]))
+        # In the background: a tracking server that is slow is no reason to train slowly.
+        now, step = int(1000 * time.time()), int(values["step"])
+        metrics = [self._metric(name, float(value), now, step) for name, value in values.items()]
+        self._client.log_batch(self._run, metrics, synchronous=False)
 
     def back(self, step: int) -> None:
         """MLflow keeps both values of a step, with their times."""
 
     def close(self) -> None:
+        self._flush()
         self._client.set_terminated(self._run)
 
 
