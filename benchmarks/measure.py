@@ -109,6 +109,7 @@ def judge(stack: str, times: int, regions: int = 0) -> dict[str, Any]:
         start = cpu()
         plan = preview(project, simulate_up=True)
         found["cpu"] = min(found["cpu"], cpu() - start)
+    gc.freeze()  # as planner.commands.source does
     parts = {
         "checks": lambda: checks.check(plan, today),
         "cost": lambda: cost.estimate(plan),

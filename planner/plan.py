@@ -170,7 +170,15 @@ class Plan:
 
     def of_type(self, *types: str) -> list[Resource]:
         """Resources whose type is one of `types`, such as `aws:ec2/vpc:Vpc`."""
-        return [resource for resource in self.resources if resource.type in types]
+        found = [resource for type in dict.fromkeys(types) for resource in self._by_type.get(type, ())]
+        return found if len(types) < 2 else sorted(found, key=lambda resource: resource.urn)
+
+    @cached_property
+    def _by_type(self) -> Mapping[str, list[Resource]]:
+        found: dict[str, list[Resource]] = {}
+        for resource in self.resources:
+            found.setdefault(resource.type, []).append(resource)
+        return found
 
     def one(self, type: str, name: str | None = None) -> Resource:
         """The only resource of a type (and name). LookupError otherwise, naming what there is."""

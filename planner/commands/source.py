@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -58,7 +59,10 @@ def read(parsed: argparse.Namespace, *, simulate_up: bool = True) -> Plan:
     if not is_file(parsed.stack):
         loaded = project.load(parsed.cwd, parsed.stack, overrides)
         with progress(f"previewing {parsed.stack}"):
-            return preview(loaded, simulate_up=simulate_up)
+            plan = preview(loaded, simulate_up=simulate_up)
+        # The SDKs leave a million objects behind, which the collector would look through again and again.
+        gc.freeze()
+        return plan
     plan = Plan.read(parsed.stack)
     if not plan.config:
         # A plan of a project that is not here is judged by the rules' defaults.
