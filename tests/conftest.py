@@ -7,11 +7,17 @@ from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from planner.engine import preview
 from planner.engine.project import load
 from planner.plan import Plan
 from tests.support import ROOT
+
+
+# A busy machine is no failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
