@@ -14,7 +14,6 @@ from planner.engine.project import load
 from planner.plan import Plan
 from tests.support import ROOT
 
-
 # A busy machine is no failure.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
