@@ -136,6 +136,7 @@ class Trainer:
                 recorder.back(progress.step)
                 continue
             progress.step, progress.tokens = step, progress.tokens + per_step
+            self.reached = step
 
             phases.enter("checkpoint")
             progress.useful_s += phases.useful()
@@ -222,13 +223,13 @@ class Trainer:
         """Take weights, optimizer and progress from a checkpoint; without one, begin."""
         if saved is None:
             initialize(self.replica.plain, self.config.training.seed)
-            self.saved_at = 0
+            self.saved_at = self.reached = 0
             return Progress(self.started)
         state = optimizers.state(self.replica.plain, self.optimizer)
         extra = self.checkpointer.load(saved, state)
         progress = Progress.from_json(extra["progress"])
         optimizers.restore(self.replica.plain, self.optimizer, progress.updates)
-        self.saved_at = progress.step
+        self.saved_at = self.reached = progress.step
         return progress
 
     def _roll_back(self, progress: Progress) -> Progress:
@@ -256,7 +257,7 @@ class Trainer:
 
     def rescue(self) -> bool:
         """For Notices, when time is out within a step: whether no step is lost. Called from another thread."""
-        if self.saved_at != self.step - 1:
+        if self.saved_at != self.reached:
             return False
         self.checkpointer.wait()
         return self.checkpointer.uploaded(0.0)

@@ -60,7 +60,7 @@ def start(arguments: list[str], processes: int = 1) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *launcher, "workloads.training", *arguments],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TRAINING_GRACE_S": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
