@@ -219,16 +219,21 @@ class _Windows:
             for index in self._held.pop(window):
                 self._producer.dataset.release(index)
         self.oldest, self.newest = oldest, newest
-        for window in range(oldest, newest + 2):
-            if window not in self._held:
-                self._held[window] = [int(index) for index in self._producer.order.shards_of(window)]
-                for index in self._held[window]:
-                    self._producer.dataset.start(index)
+        for window in range(oldest, newest + 1):
+            self._start(window)
         needed = {index for window in range(oldest, newest + 1) for index in self._held[window]}
         self.bad = {index: why for index, why in self.bad.items() if index in needed}
         self.rows = {index: rows for index, rows in self.rows.items() if index in needed}
         for index in sorted(needed - self.bad.keys() - self.rows.keys()):
             self._look_at(index)
+        # Only now: in a cache with no room for more, these would take that of shards that are needed first.
+        self._start(newest + 1)
+
+    def _start(self, window: int) -> None:
+        if window not in self._held:
+            self._held[window] = [int(index) for index in self._producer.order.shards_of(window)]
+            for index in self._held[window]:
+                self._producer.dataset.start(index)
 
     def _look_at(self, index: int) -> None:
         producer = self._producer

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from workloads.data.errors import DataError
+from workloads.data.errors import BadShard, DataError
 
+FIRST_LINE_S, EVERY_S = 2.0, 5.0
+Show = Callable[[str, int], Callable[[int], None]]
 EXIT_CODES = """exit codes: 0 done; 2 wrong arguments; 3 not a dataset; 4 a shard is not what its manifest says;
 5 local disk full or not writable; 6 object store unreachable or access denied"""
 
@@ -72,35 +75,51 @@ def _prepare(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from workloads.data.dataset import open_dataset
 
+    bad = 0
     with open_dataset(options.url, cache=options.cache) as dataset, _bars() as show:
         count = show("verifying", len(dataset.manifest.shards))
         for index in range(len(dataset.manifest.shards)):
-            dataset.acquire(index)
-            dataset.release(index)
+            try:
+                dataset.acquire(index)
+            except BadShard as error:
+                print(f"verify: {error}", file=sys.stderr)
+                bad += 1
+            else:
+                dataset.release(index)
             count(1)
-        print(f"{dataset.url}: {len(dataset):,} tokens, all as the manifest says, {dataset.fingerprint[:16]}")
+    if bad:
+        print(f"verify: {dataset.url}: {bad} of {len(dataset.manifest.shards)} shards are bad", file=sys.stderr)
+        return BadShard.exit_code
+    print(f"{dataset.url}: {len(dataset):,} tokens, all as the manifest says, {dataset.fingerprint[:16]}")
     return 0
 
 
-class _bars:
-    """Progress bars on a terminal; in a log, nothing until it is done. What is quick leaves no trace."""
+@contextlib.contextmanager
+def _bars() -> Iterator[Show]:
+    """Progress bars on a terminal, a line every few seconds in a log. What is quick leaves no trace."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def __enter__(self) -> Callable[[str, int], Callable[[int], None]]:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._progress.start()
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    next_line = time.monotonic() + FIRST_LINE_S
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def show(what: str, total: int) -> Callable[[int], None]:
-            task = self._progress.add_task(what, total=total)
-            return lambda count: self._progress.advance(task, count)
+            task = bars.add_task(what, total=total)
+            done = 0
 
-        return show
+            def count(more: int) -> None:
+                nonlocal done, next_line
+                done += more
+                bars.advance(task, more)
+                if not console.is_terminal and time.monotonic() > next_line:
+                    next_line = time.monotonic() + EVERY_S
+                    print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+            return count
+
+        yield show
 
 
 def _count(text: str) -> int:

@@ -32,6 +32,7 @@ class TokenLoader:
     same store. Where they might not, `agree` gathers what each rank found (as `all_gather_object` does, one call a
     window on every rank, in the caller's thread), and what one found is skipped by all.
 
+    `prefetch`: batches made in advance, 0 for a sensible number.
     Raises ArgumentError for sizes that don't fit, WrongDataset for a state of another dataset, seed or order.
     """
 
@@ -69,10 +70,11 @@ class TokenLoader:
                 f"sequence_length {sequence_length}: expected at most {longest - 1}: the longest shard of "
                 f"{dataset.url} has {longest} tokens"
             )
-        _check_cache(dataset, window_shards, samples, batch_size)
         ahead = prefetch or min(16, max(2, AHEAD_TOKENS * world_size // (batch_size * sequence_length)))
         group = min(ahead // 2, max(1, GROUP_TOKENS * world_size // (batch_size * sequence_length))) or 1
         self._queued = -(-ahead // group)
+        # Ranks may be that far from each other: what one hands over, what waits there, and what another has just made.
+        _check_cache(dataset, window_shards, samples, (self._queued + 2) * group * batch_size)
         self._producer = Producer(
             dataset,
             Order(samples, seed, window_shards),
@@ -161,11 +163,11 @@ def _checked(state: LoaderState, ours: LoaderState, url: str) -> LoaderState:
     return LoaderState(**{**asdict(ours), "position": state.position})
 
 
-def _check_cache(dataset: TokenDataset, window: int, samples: Sequence[int], batch_size: int) -> None:
-    """A batch may begin at the end of a window, and go on through the next ones: all are needed at once."""
+def _check_cache(dataset: TokenDataset, window: int, samples: Sequence[int], spread: int) -> None:
+    """All windows that `spread` samples touch must fit: ranks that share the cache could wait for each other's room."""
     limit = dataset.cache.limit_bytes if dataset.cache else None
     fewest = sum(sorted(samples)[:window]) or 1
-    windows = 1 + -(-(batch_size - 1) // fewest)
+    windows = 1 + -(-(spread - 1) // fewest)
     needed = sum(sorted((dataset.manifest.size(s) for s in dataset.manifest.shards), reverse=True)[: windows * window])
     if limit is not None and limit < needed:
         raise ArgumentError(
