@@ -104,13 +104,13 @@ class Checkpointer:
         token = self._ranks.of_first(uuid.uuid4().hex)
         self._peers = self._ranks.peers(self.directory, token)
         self._leads = self._peers[0] == self._ranks.rank
-        alone = len(self._peers) == self._ranks.size
-        self._ranks.together(lambda: self._check_shared(alone, remote))
+        self._shared = len(self._ranks.all(self._peers)[0]) == self._ranks.size
+        self._ranks.together(lambda: self._check_shared(remote))
         self._ranks.together(lambda: self._take_lock(lock_wait_s))
         self._remote = self._ranks.together(lambda: self._reach(remote))
         self._uploader = Uploader(self._remote, keep, self._ranks.rank == 0) if self._remote and self._leads else None
         self._search = Search(self.directory, self._ranks, self._peers, self._remote)
-        self._writer = Writer(self.directory, self._ranks, self._leads, new_saver)
+        self._writer = Writer(self.directory, self._ranks, self._leads, self._shared, new_saver)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._staged: Future[None] | None = None
         self._pending: Future[Marker] | None = None
@@ -201,7 +201,7 @@ class Checkpointer:
                 log.warning("checkpoint of step %d is not uploaded: two are waiting to be", marker.step)
             busy = self._uploader.busy() if self._uploader else frozenset[str]()
             try:
-                layout.retain(self.directory, self.keep, busy, part=len(self._peers) < self._ranks.size)
+                layout.retain(self.directory, self.keep, busy, part=not self._shared)
             except OSError as error:
                 log.warning("%s: older checkpoints could not be deleted: %s", self.directory, error)
 
@@ -288,9 +288,11 @@ class Checkpointer:
             probe = self.directory / f".probe-{uuid.uuid4().hex}"
             layout.write(probe, b"")
             probe.unlink()
+            # Or the directory itself could be lost to a power cut, with all that is in it.
+            layout.sync(self.directory.parent)
 
-    def _check_shared(self, alone: bool, remote: str) -> None:
-        if not alone and not remote:
+    def _check_shared(self, remote: str) -> None:
+        if not self._shared and not remote:
             raise ConfigError(
                 f"{self.directory} is not the same directory for all ranks (rank {self._ranks.rank} sees the files of "
                 f"ranks {', '.join(map(str, self._peers))} only), and no remote is set: a checkpoint could not be put "

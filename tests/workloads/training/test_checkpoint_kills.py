@@ -122,7 +122,7 @@ def kills(directory: Path, count: int, seed: int) -> None:
 
 
 def test_random_kills(tmp_path: Path) -> None:
-    kills(tmp_path, 24, seed=1)
+    kills(tmp_path, 40, seed=1)
 
 
 @pytest.mark.slow

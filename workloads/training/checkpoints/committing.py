@@ -60,8 +60,11 @@ class _Plan:
 class Writer:
     """A rank's staging memory, its saver, and the plan that the ranks agreed on."""
 
-    def __init__(self, directory: Path, ranks: Ranks, leads: bool, new_saver: Callable[[], Saver] = Saver) -> None:
-        self._directory, self._ranks, self._leads, self._new_saver = directory, ranks, leads, new_saver
+    def __init__(
+        self, directory: Path, ranks: Ranks, leads: bool, shared: bool, new_saver: Callable[[], Saver] = Saver
+    ) -> None:
+        self._directory, self._ranks, self._leads, self._shared = directory, ranks, leads, shared
+        self._new_saver = new_saver
         self._stager = Stager()
         # Started at once: its imports take seconds, and are done when the first save comes.
         self._saver: Saver | None = new_saver()
@@ -108,7 +111,12 @@ class Writer:
             raise self._failure(job.step, error) from error
         partial = self._directory / f"{layout.name(job.step)}.{offers[0][2]}{layout.PARTIAL}"
         try:
-            return self._write(job, partial, offers[0][2], sequence)
+            marker = self._write(job, partial, offers[0][2], sequence)
+            if not known and self._plan is not None and len(self._plan.names) < len(flat.tensors):
+                # The first save staged all of it. Of what ranks hold in common each writes a part: from now on, memory
+                # for the rest is not touched.
+                self._stager.close()
+            return marker
         except (CheckpointError, DiskError, RuntimeError) as error:
             if self._leads:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -134,7 +142,9 @@ class Writer:
         text = self._ranks.of_first(self._ranks.together(conclude))
         marker = Marker.from_json(text)
         # Where nodes have disks of their own, each has its own part, the metadata and the marker.
-        metadata = self._ranks.of_first((partial / layout.METADATA).read_bytes() if self._ranks.rank == 0 else b"")
+        metadata = b""
+        if not self._shared:
+            metadata = self._ranks.of_first((partial / layout.METADATA).read_bytes() if self._ranks.rank == 0 else b"")
 
         def name_it() -> None:
             if self._leads:
@@ -198,9 +208,7 @@ class Writer:
     def _failure(self, step: int, error: Exception) -> CheckpointError | DiskError:
         kind = DiskError if isinstance(error, DiskError) else CheckpointError
         older = sum(1 for path in layout.steps(self._directory) if (path / layout.MARKER).exists())
-        return kind(
-            f"step {step} was not saved: {error}; {older} older checkpoints are intact in {self._directory}"
-        )
+        return kind(f"step {step} was not saved: {error}; {older} older checkpoints are intact in {self._directory}")
 
     def close(self) -> None:
         if self._saver is not None:

@@ -47,7 +47,8 @@ class Flat:
 
 def flatten(state: Mapping[str, Any]) -> Flat:
     """Names as torch.distributed.checkpoint makes them: `model.blocks.0.weight`."""
-    planner = DefaultSavePlanner()
+    # Sharded tensors of the old kind would take a second pass; FSDP2 has DTensors.
+    planner = DefaultSavePlanner(flatten_sharded_tensors=False)
     planner.set_up_planner(_plain(state), is_coordinator=True)
     tensors: dict[str, torch.Tensor] = {}
     values: dict[str, Any] = {}

@@ -14,7 +14,7 @@ import torch
 def capture() -> bytes:
     """Python's, torch's on the CPU and on the current GPU, and numpy's where it has been imported."""
     version, internal, gauss = random.getstate()
-    found: dict[str, Any] = {"python": [version, list(internal), gauss], "torch": _text(torch.get_rng_state())}
+    found: dict[str, Any] = {"python": [version, internal, gauss], "torch": _text(torch.get_rng_state())}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         found["cuda"] = _text(torch.cuda.get_rng_state())
     if "numpy" in sys.modules:
@@ -37,8 +37,8 @@ def restore(text: bytes) -> None:
 
 
 def _text(state: torch.Tensor) -> str:
-    return base64.b85encode(bytes(state.tolist())).decode()
+    return base64.b64encode(state.numpy().tobytes()).decode()
 
 
 def _tensor(text: str) -> torch.Tensor:
-    return torch.tensor(list(base64.b85decode(text)), dtype=torch.uint8)
+    return torch.tensor(list(base64.b64decode(text)), dtype=torch.uint8)

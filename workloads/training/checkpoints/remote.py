@@ -81,7 +81,11 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         try:
+            if url.startswith("file:///"):
+                Path(url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
             self.bucket = Bucket(url)
+        except OSError as error:
+            raise ConfigError(f"remote {url}: checkpoints cannot be written there ({error.strerror})") from None
         except ValueError as error:
             raise ConfigError(f"remote {url!r}: {error}") from None
         self.url = self.bucket.url
@@ -108,7 +112,7 @@ class Remote:
                 text, size = self.bucket.whole(_marker_key(name), LARGEST_MARKER)
                 if size > LARGEST_MARKER:
                     raise layout.Invalid(f"{layout.MARKER} has {size} bytes")
-                found.append(Marker.from_json(text))
+                found.append(Marker.from_json(bytes(text)))
             except Missing:
                 continue  # being uploaded
             except layout.Invalid as error:

@@ -81,23 +81,29 @@ class Stager:
         self.size = 0
         self._views: list[torch.Tensor] = []
         self._sources: list[torch.Tensor] = []
+        self._small: list[int] = []
+        self._large: list[int] = []
         self._segment: torch.Tensor | None = None
         self._pinned = 0
         self._stream: torch.cuda.Stream | None = None
 
     def begin(self, tensors: Mapping[str, torch.Tensor]) -> bool:
         """Copy what is small. Returns whether the layout is new, and with it the segment."""
-        entries, size = table(tensors)
-        new = entries != self.entries
-        if new:
-            self._allocate(entries, size)
         self._sources = list(tensors.values())
+        # The views know it all; a new table for each save would take longer than this call does.
+        new = len(self._views) != len(self._sources) or any(
+            entry.name != name or view.shape != tensor.shape or view.dtype != tensor.dtype
+            for entry, view, (name, tensor) in zip(self.entries, self._views, tensors.items(), strict=True)
+        )
+        if new:
+            self._allocate(*table(tensors))
+            self._sources = list(tensors.values())
         device = next((t.device for t in self._sources if t.is_cuda), None)
         if device is not None:
             # What has been launched until here, an optimizer's step above all, is in the copy.
             self._stream = self._stream or torch.cuda.Stream(device)
             self._stream.wait_stream(torch.cuda.current_stream(device))
-        self._copy([i for i, entry in enumerate(entries) if entry.bytes <= SMALL])
+        self._copy(self._small)
         if self._stream is not None:
             # The GPU's own order: what the forward pass launches next comes after these.
             torch.cuda.current_stream(device).wait_stream(self._stream)
@@ -105,13 +111,7 @@ class Stager:
 
     def finish(self, wanted: frozenset[str] | None) -> None:
         """Copy the rest, of that only `wanted`, the names that this rank has to write; return when it is done."""
-        self._copy(
-            [
-                i
-                for i, entry in enumerate(self.entries)
-                if entry.bytes > SMALL and (wanted is None or entry.name in wanted)
-            ]
-        )
+        self._copy([i for i in self._large if wanted is None or self.entries[i].name in wanted])
         if self._stream is not None:
             self._stream.synchronize()
         self._sources = []
@@ -145,6 +145,8 @@ class Stager:
                 self._pinned = self._segment.data_ptr()
         self.entries = entries
         self._views = [entry.view(self._segment) for entry in entries]
+        self._small = [i for i, entry in enumerate(entries) if entry.bytes <= SMALL]
+        self._large = [i for i, entry in enumerate(entries) if entry.bytes > SMALL]
 
     def close(self) -> None:
         """Give the memory back. The saver has its own hold on it, which it lets go with the next segment."""
