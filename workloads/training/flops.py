@@ -49,11 +49,12 @@ def peak(device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = 
 
 
 def measured(device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter) -> float:
-    """The quickest of several matrix products, in operations a second; with as many threads as torch now has."""
+    """The quickest of many matrix products, in operations a second; with as many threads as torch now has."""
     size = 8192 if device.type == "cuda" else 1024
     left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
-    for _ in range(6):
+    # A quarter of a second on a slow CPU: where others use the machine too, some get it undisturbed.
+    for _ in range(10):
         start = clock()
         torch.mm(left, right)
         if device.type == "cuda":
