@@ -161,6 +161,22 @@ def test_a_cached_shard_that_lost_bytes_is_fetched_again(tmp_path: Path, how: st
         assert take(dataset, 10) == expected
 
 
+def test_a_cache_from_before_the_last_boot_is_emptied(tmp_path: Path) -> None:
+    write(tmp_path / "data", SAMPLES)
+    cache = tmp_path / "cache"
+    with open_dataset(tmp_path / "data", cache=cache) as dataset:
+        dataset.acquire(0)
+        with open_dataset(tmp_path / "data", cache=cache):
+            assert len(shards(cache)) == 1
+    # As a machine leaves it that went down before the bytes were on the disk.
+    kept = cache / shards(cache)[0]
+    kept.write_bytes(bytes(kept.stat().st_size))
+    (cache / ".boot").write_text("another")
+    with open_dataset(tmp_path / "data", cache=cache) as dataset:
+        assert not shards(cache)
+        assert dataset.acquire(0)[5] == 5
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [
