@@ -5,6 +5,9 @@ from a fault. This one ends with the workers' own code where those that failed a
 notice; a TrainingError's code), and with 75 after a SIGTERM of its own. Otherwise it is torchrun, option for option.
 
 It also waits for its workers as long as they may take: half of $TRAINING_GRACE_S, where torchrun kills them after 30 s.
+And each world of ranks gets a store of its own. torchrun 2.13 shares one among all restarts, where ranks find the
+addresses of those that died before them: after a SIGKILL four of five restarts failed, some of them for ever.
+https://github.com/pytorch/pytorch/issues/135712
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ __all__ = ["get_args_parser", "main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     wait_s = math.ceil(grace(os.environ.get(GRACE_VARIABLE, str(DEFAULT_GRACE_S))) / 2)
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(wait_s))
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     try:
         run(parse_args(list(sys.argv[1:] if arguments is None else arguments)))
     except SignalException as error:

@@ -37,6 +37,9 @@ PERSISTS = 3
 SLOW_Z = 3.5
 """Modified z-scores above this are outliers. Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993."""
 
+NOTHING_S = 1e-9
+"""A step takes longer; less is a clock that has not moved."""
+
 STACK_BYTES = 16384
 
 
@@ -93,8 +96,8 @@ class FileBoard:
 class StoreBoard:
     """The store through which the ranks found each other, over a connection of its own.
 
-    Under torchrun the agent keeps the store, so it outlives the ranks. Keys carry the restart's number: what the ranks
-    before it said is of no interest.
+    Rank 0 keeps it, or torchrun's agent. Keys carry the restart's number: what ranks before this one said is of no
+    interest. A store whose keeper is stopped never answers, which `Watch` reckons with.
     """
 
     def __init__(self, store: dist.Store | None = None) -> None:
@@ -168,8 +171,8 @@ def stragglers(seconds: Mapping[int, float], *, z: float = SLOW_Z, share: float 
     """
     found = []
     for rank, own in seconds.items():
-        others = [value for other, value in seconds.items() if other != rank and value > 0]
-        if not others or own <= 0:
+        others = [value for other, value in seconds.items() if other != rank and value > NOTHING_S]
+        if not others or own <= NOTHING_S:
             continue
         usual = statistics.median(others)
         spread = 1.4826 * statistics.median(abs(value - usual) for value in others)
@@ -245,6 +248,8 @@ class Watch:
     def __enter__(self) -> Watch:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
+        # Reading the board may take for ever, where its keeper is what hangs.
+        threading.Thread(target=self._guard, name="watch-alone", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -269,10 +274,28 @@ class Watch:
         reached, _, _, since, allowed = self._at
         if self.rank == 0 and self._beats % 10 == 0:
             self._compare()
-        if self._clock() - since <= allowed or self._told_at == reached:
-            return
-        self._told_at = reached
-        self._tell_hang(reached)
+        if self._clock() - since > allowed and self._told_at != reached:
+            self._tell_hang(reached)
+            self._told_at = reached
+
+    def _guard(self) -> None:
+        patience = 8 * self.every_s + 2.0  # in which a board that answers has told what there is to tell
+        while not self._stop.wait(self.every_s):
+            reached, _, _, since, allowed = self._at
+            if self._clock() - since <= allowed + patience or self._told_at == reached:
+                continue
+            self._told_at = reached
+            self._say(
+                f"hang: no progress for {self._clock() - since:.0f} s in {self.where()}, and the board does not "
+                f"answer; its keeper, rank 0 or its node, is dead, stopped or out of reach\n"
+                f"hang: own stack:\n{stack()}"
+            )
+            self._leave_if_asked()
+
+    def _leave_if_asked(self) -> None:
+        if self.leave:
+            self._say("hang: leaving; the newest committed checkpoint counts")
+            self._end(HUNG)
 
     def _compare(self) -> None:
         beats = [beat for beat in self._read().values() if beat is not None]
@@ -307,9 +330,9 @@ class Watch:
             beat = second[rank]
             if beat is not None and beat.stack:
                 self._say(f"hang: stack of rank {rank}:\n{beat.stack}")
-        if self.leave:
-            self._say("hang: leaving; the newest committed checkpoint counts")
-            self._end(HUNG)
+        # Whoever leaves ends the others' collectives, and with them what they have to tell.
+        self._stop.wait(5 * self.every_s)
+        self._leave_if_asked()
 
     def _post(self, of_stack: str = "") -> None:
         self._beats += 1

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workloads.training.gang import gang
@@ -29,6 +29,7 @@ from workloads.training.transport import Used, over_tcp, parse_nccl, tcp_bytes, 
 # ---- pairs
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(0, 40))
 def test_pairs_are_disjoint_and_never_meet_twice(units: int, at_least: int) -> None:
     found = pairings(units, at_least)
@@ -68,6 +69,7 @@ def gang_of(nodes: int, per_node: int = 2, slow: set[int] = frozenset(), link: f
     return found
 
 
+@settings(deadline=None)
 @given(st.integers(5, 20), st.data())
 def test_slow_nodes_are_named_and_no_others(nodes: int, data: st.DataObject) -> None:
     slow = data.draw(st.sets(st.integers(0, nodes - 1), min_size=1, max_size=2))
@@ -76,6 +78,7 @@ def test_slow_nodes_are_named_and_no_others(nodes: int, data: st.DataObject) -> 
     assert set(verdict.bad_nodes) == {f"n{node}" for node in slow}
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 8))
 def test_a_fit_gang_is_healthy(nodes: int, per_node: int) -> None:
     assert judge(gang_of(nodes, per_node), Asked(80.0, 500.0, ("nccl", "efa"))) == Verdict(health.HEALTHY)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch.distributed as dist
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workloads.training.gang import alone, gang
@@ -323,6 +323,7 @@ def test_at_the_deadline_a_save_under_way_is_waited_for(rescue: Callable[[], boo
     assert "out of time in evaluation" in out.getvalue()
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e5))
 def test_half_of_a_notice_is_never_used_up(seconds: float) -> None:
     assert 0 <= allowed(seconds) <= max(0.0, seconds / 2 - 0.5)
@@ -367,6 +368,7 @@ def test_only_the_main_thread_may_watch() -> None:
 # ---- agreement
 
 
+@settings(deadline=None)
 @given(st.floats(0, 10), st.floats(1e-6, 1e3), st.floats(1e-4, 0.5), st.floats(1e-3, 100))
 def test_asking_is_cheap_unless_that_were_too_late(cost: float, step: float, share: float, within_s: float) -> None:
     every = period(cost, step, share, within_s)

@@ -1,0 +1,58 @@
+"""A run that is killed, stopped and started again ends where an undisturbed one does."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+import workloads.training.run  # noqa: F401  so that forks have it
+from tests.workloads.training import leaving
+from tests.workloads.training.chaos import Outcome, Run, disturbed, undisturbed
+from tests.workloads.training.small import command, make_data
+
+EVERY = 10
+NARROW = {"layers": 1, "width": 32, "heads": 2, "key_value_heads": 2, "feed_forward": 64}
+
+
+def run(tokens: Path, output: Path, steps: int, forked: bool) -> Run:
+    options = {"training": {"steps": steps, "evaluate_every": 25}, "checkpoint": {"every": EVERY}, "model": NARROW}
+    return Run(command(tokens, output, **options), output, 2, forked)
+
+
+def check(calm: Outcome, chaos: Outcome) -> None:
+    assert calm.exit_code == chaos.exit_code == 0, chaos.log
+    assert chaos.losses == calm.losses  # to the bit, at every step
+    assert all(lost == 0 for lost in chaos.lost("SIGTERM")), chaos.blows
+    # A save takes a while: what is committed may be the one before the last.
+    assert all(0 <= lost < 2 * EVERY for lost in chaos.lost("SIGKILL")), chaos.blows
+
+
+def test_kills_and_preemptions_leave_no_trace_in_the_losses(tmp_path: Path) -> None:
+    tokens = make_data(tmp_path)
+    calm = undisturbed(run(tokens, tmp_path / "calm", 25, forked=True))
+    kinds = {"SIGKILL rank": 2, "SIGTERM rank": 1, "SIGTERM agent": 1}
+    chaotic = run(tokens, tmp_path / "chaos", 25, forked=True)
+    chaos = disturbed(chaotic, random.Random(3), kinds, peace_s=(0.2, 0.6), at_most=3, limit_s=240)
+    check(calm, chaos)
+    assert chaos.blows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_two_minutes_of_chaos(seed: int, tmp_path: Path) -> None:
+    tokens = make_data(tmp_path)
+    calm = undisturbed(run(tokens, tmp_path / "calm", 400, forked=True))
+    chance = random.Random(seed)
+    kinds = {"SIGKILL rank": 6, "SIGTERM rank": 1, "SIGTERM agent": 1}
+    chaos = disturbed(run(tokens, tmp_path / "chaos", 400, forked=True), chance, kinds, at_most=25, limit_s=900)
+    check(calm, chaos)
+    assert len(chaos.blows) > 3
+
+
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=pytest.mark.slow) if seed else seed for seed in range(3)])
+def test_every_phase_is_left_within_half_of_the_notice(seed: int) -> None:
+    left = leaving.measure(50 if seed else 8, random.Random(seed))
+    assert all(one.in_time for one in left), left
+    assert {one.phase for one in left if one.saved} >= {"training", "evaluation"}
