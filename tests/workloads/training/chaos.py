@@ -13,6 +13,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -261,8 +262,61 @@ def _agent(arguments: Sequence[str], world: int, log: Path) -> None:
 def _work(arguments: list[str]) -> None:
     import torch
 
-    torch.set_num_threads(1)
     from workloads.training.cli import main
 
+    torch.set_num_threads(1)
+    _fork_saver()
     if code := main(arguments):
         sys.exit(code)
+
+
+def _fork_saver() -> None:
+    """Have the process that writes checkpoints ready: started from nothing, it imports torch, at seconds a restart.
+
+    Forked here, before this process has threads, it waits for the descriptor that it serves. A second one, should the
+    first die, is started as always.
+    """
+    from workloads.training.checkpoints import planning, saver, staging  # noqa: F401
+
+    ours, theirs = socket.socketpair()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _, descriptors, _, _ = socket.recv_fds(theirs, 1, 1)
+        if descriptors:
+            saver.main(descriptors[0], parent)
+        os._exit(0)
+    theirs.close()
+    ready = [pid]
+
+    def start(descriptor: int) -> saver.Process:
+        if not ready:
+            return saver.start(descriptor)
+        socket.send_fds(ours, [b"."], [descriptor])
+        return Forked(ready.pop())
+
+    saver.Saver.__init__.__defaults__ = (start,)
+
+
+class Forked:
+    """What `Saver` needs of a process."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        end = time.monotonic() + (1e9 if timeout is None else timeout)
+        while self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > end:
+                raise subprocess.TimeoutExpired("saver", timeout or 0.0)
+            else:
+                time.sleep(0.005)
+        return self.returncode
+
+    def kill(self) -> None:
+        _kill(self.pid, signal.SIGKILL)
