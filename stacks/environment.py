@@ -149,8 +149,11 @@ class RegionalPlatform:
     def _training_namespace(self) -> list[pulumi.Resource]:
         """Where jobs will come, closed before the first one does."""
         name = f"{self.region.name}-training"
-        own = pulumi.ResourceOptions(provider=self.cluster.kubernetes, parent=self.cluster)
-        namespace = k8s.core.v1.Namespace(name, metadata={"name": TRAINING_NAMESPACE}, opts=own)
+        namespace = k8s.core.v1.Namespace(
+            name,
+            metadata={"name": TRAINING_NAMESPACE},
+            opts=pulumi.ResourceOptions(provider=self.cluster.kubernetes, parent=self.cluster),
+        )
         policies = {"deny-all": DENY_ALL, "traffic": among_themselves(self.region.cloud, MONITORING_NAMESPACE)}
         return [
             namespace,
@@ -159,7 +162,7 @@ class RegionalPlatform:
                     f"{name}-{purpose}",
                     metadata={"namespace": namespace.metadata["name"], "name": f"training-{purpose}"},
                     spec=spec,
-                    opts=own,
+                    opts=pulumi.ResourceOptions(parent=self.cluster, provider=self.cluster.kubernetes),
                 )
                 for purpose, spec in policies.items()
             ),

@@ -2,6 +2,8 @@
 
 from tests.mistakes.mistake import DEV, STAGING, Mistake
 
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
 SETTINGS = (
     Mistake("required key misspelt", DEV, "ai-cloud:owner:", "ai-cloud:ownr:", ("ai-cloud:owner",)),
     Mistake(
@@ -97,7 +99,7 @@ SETTINGS = (
     Mistake(
         "zone id that is none", DEV, "Z0123456789EXAMPLE", "example.com", ("frontDoor.hostedZoneId", "example.com")
     ),
-    Mistake("image without tag", DEV, "serving:0.1.0", "serving", ("ai-cloud:serving.image",)),
+    Mistake("image without tag", DEV, f"serving:0.1.0@{DIGEST}", "serving", ("ai-cloud:serving.image",)),
     Mistake("administrator of no cloud", DEV, "arn:aws:iam::", "aws:iam::", ("ai-cloud:administrators[0]",)),
     Mistake("model that fits no pool", DEV, "gpus: 1", "gpus: 8", ("ai-cloud:models[0].gpus", "8")),
     Mistake(

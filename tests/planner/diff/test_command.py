@@ -31,6 +31,7 @@ def project(tmp_path, monkeypatch):
     root = tmp_path / "repository"
     directory = root / "deployments" / "queue"
     directory.mkdir(parents=True)
+    (root / ".gitignore").write_text("__pycache__/\n")
     (directory / "Pulumi.yaml").write_text("name: p\nruntime: python\n")
     (directory / "__main__.py").write_text(PROGRAM.format(more=""))
     for stack, size in (("dev", 1), ("prod", 5)):
