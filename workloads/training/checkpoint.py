@@ -199,11 +199,14 @@ class Checkpointer:
                 self._skipped = marker
                 self._uploader.counts.skipped += 1
                 log.warning("checkpoint of step %d is not uploaded: two are waiting to be", marker.step)
-            busy = self._uploader.busy() if self._uploader else frozenset[str]()
-            try:
-                layout.retain(self.directory, self.keep, busy, part=not self._shared)
-            except OSError as error:
-                log.warning("%s: older checkpoints could not be deleted: %s", self.directory, error)
+            self._retain(marker)
+
+    def _retain(self, valid: Marker) -> None:
+        busy = self._uploader.busy() if self._uploader else frozenset[str]()
+        try:
+            layout.retain(self.directory, self.keep, busy | {valid.id}, part=not self._shared)
+        except OSError as error:
+            log.warning("%s: older checkpoints could not be deleted: %s", self.directory, error)
 
     def _upload(self, marker: Marker) -> None:
         self._skipped = None
@@ -235,6 +238,9 @@ class Checkpointer:
         if marker is None:
             return None
         self._sequence = max(self._sequence or 0, self._search.highest)
+        if self._leads:
+            # Runs that were killed between a commit and the end of its predecessors would fill the disk one by one.
+            self._retain(marker)
         path = self.directory / layout.name(marker.step)
         return Saved(marker.step, path, marker.extra, marker.world_size, marker)
 

@@ -247,6 +247,20 @@ def test_the_newest_are_kept(directory: Path) -> None:
         assert names(directory) == {"step-00000020", "step-00000030"}
 
 
+def test_a_run_that_is_killed_again_and_again_before_it_deletes_does_not_fill_the_disk(directory: Path) -> None:
+    with opened(directory, keep=9) as checkpointer:
+        for step in range(5):
+            saved(checkpointer, step)
+    # All but one are damaged in a way that only reading them shows: the one that is whole is not deleted for them.
+    for step in (1, 2, 3, 4):
+        _flip(directory / layout.name(step) / "__0_0.distcp")
+    with opened(directory, keep=2) as checkpointer:
+        newest = checkpointer.newest()
+        assert newest is not None
+        assert newest.step == 0
+        assert names(directory) == {"step-00000000", "step-00000003", "step-00000004"}
+
+
 def test_what_is_broken_does_not_count_as_kept(directory: Path) -> None:
     with opened(directory, keep=2) as checkpointer:
         for step in (10, 20):

@@ -260,8 +260,8 @@ def is_in_use(directory: Path) -> bool:
 def retain(directory: Path, keep: int, busy: frozenset[str] = frozenset(), part: bool = False) -> list[Path]:
     """Delete what is older than the `keep` newest. Returns what was deleted.
 
-    Called after a commit, so the newest is whole; what has no sound marker or files of another size counts for nothing
-    and goes as well. What somebody loads (`in_use`) or uploads (`busy`, ids) stays until the next time.
+    What has no sound marker or files of another size counts for nothing and goes as well. What somebody loads
+    (`in_use`), and what is in `busy`, ids of those that are uploaded and of one that is known to be valid, stays.
     """
     whole, broken = [], []
     for path in steps(directory):
