@@ -1,7 +1,7 @@
 """Which tests of the workloads are slow although they are not marked: those of many processes.
 
-Training is not finished (see README). Its tests start, stop and kill processes, and have only run on a busy machine, where
-some took minutes; `make test-slow` runs them until they have been measured on a quiet one.
+Training is not finished (see README). Its tests start, stop and kill processes, and have only run on a busy machine,
+where some took minutes; `make test-slow` runs them until they have been measured on a quiet one.
 """
 
 from __future__ import annotations
