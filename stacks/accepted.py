@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import TypeVar
 
 from components.accelerators import REGIONS
 from stacks.problems import did_you_mean
+
+V = TypeVar("V")
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _PRIVATE = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
@@ -87,6 +90,21 @@ def image(value: str) -> str:
     _matches(r"[a-z0-9][\w.:/-]*(:[\w][\w.-]{0,127}|@sha256:[0-9a-f]{64})", value, accepted)
     if value.endswith(":latest"):
         raise ValueError(accepted)
+    return value
+
+
+def job_name(value: str) -> str:
+    # pods are called <region>-<name>-node-<node>-<five letters>, and a pod's host name has 63 characters
+    return _matches(r"[a-z]([-a-z0-9]{0,28}[a-z0-9])?", value, "1 to 30 of a-z, 0-9 and -, beginning with a letter")
+
+
+def object_prefix(value: str) -> str:
+    return _matches(r"[\w.-]+(/[\w.-]+)*", value, "a prefix such as datasets/books, with no slash at either end")
+
+
+def setting_names(value: dict[str, V]) -> dict[str, V]:
+    for name in value:
+        _matches(r"[a-z]+\.[a-z0-9_]+", name, f"settings by section and name, such as training.steps; not {name!r}")
     return value
 
 

@@ -12,34 +12,19 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import pulumi
 from pulumi.runtime.config import CONFIG
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from components.accelerators import CpuMachine, Fabric, MachineType, best_machine, cpu_machine, machine_type
 from stacks import accepted, validation
+from stacks.fields import Cidr, Count, Days, OpenCidr, Part, Place, Positive, Purpose, Text
+from stacks.jobs import RayJob, Sweep, Training, TrainingJob
 from stacks.problems import Problem, SettingsError, item_model, of_pydantic
 
 PROJECT = "ai-cloud"
 
-Text = Annotated[str, AfterValidator(accepted.text)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Days = Annotated[int, Field(ge=1, le=3650)]
-Place = Annotated[str, AfterValidator(accepted.place)]
-Cidr = Annotated[str, AfterValidator(accepted.region_cidr)]
-OpenCidr = Annotated[str, AfterValidator(accepted.client_cidr)]
-Purpose = Literal["training", "serving"]
 
-
-class _Model(BaseModel):
-    # strict: a number in quotes or a yes for a number is a slip of the pen, not a value to guess at
-    model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
-
-
-class Region(_Model):
+class Region(Part):
     """A region of a cloud, and what it is for."""
 
     region: Place
@@ -66,7 +51,7 @@ class Region(_Model):
         return self.region.split(":", 1)[1]
 
 
-class Rung(_Model):
+class Rung(Part):
     """One way to get machines, in a ladder from the first to try to the last."""
 
     kind: Literal["reservation", "capacity-block", "flex-start", "spot", "on-demand"]
@@ -79,7 +64,7 @@ class Rung(_Model):
     """most machines on this rung"""
 
 
-class GpuSharing(_Model):
+class GpuSharing(Part):
     """How pods share an accelerator."""
 
     mode: Literal["mig", "time-slicing"]
@@ -90,7 +75,7 @@ class GpuSharing(_Model):
     """pods that share one accelerator by time-slicing"""
 
 
-class Taint(_Model):
+class Taint(Part):
     """A taint of all nodes of a pool, besides those that it has by its purpose and accelerator."""
 
     key: Text
@@ -101,7 +86,7 @@ class Taint(_Model):
     """NoSchedule, PreferNoSchedule or NoExecute"""
 
 
-class NodePool(_Model):
+class NodePool(Part):
     """Machines of one kind, the same in each of its regions. A name stands for one pool in a region."""
 
     name: Annotated[str, AfterValidator(accepted.pool_name)]
@@ -154,7 +139,7 @@ class NodePool(_Model):
         return self.model_dump(mode="json", exclude={"regions"}, exclude_none=True)
 
 
-class HotTier(_Model):
+class HotTier(Part):
     """A parallel file system, in regions that train."""
 
     capacity_gib: Positive
@@ -163,14 +148,14 @@ class HotTier(_Model):
     """MB/s for each TiB: 125, 250, 500 or 1000"""
 
 
-class WarmTier(_Model):
+class WarmTier(Part):
     """A shared file system."""
 
     capacity_gib: Annotated[int, Field(ge=1024, le=102400)] | None = None
     """size in GiB, 1024 to 102400"""
 
 
-class ColdTier(_Model):
+class ColdTier(Part):
     """The object store: in how many days objects move to colder classes, and where their copy is."""
 
     infrequent_after_days: Annotated[int, Field(ge=30, le=3650)] = 30
@@ -185,7 +170,7 @@ class ColdTier(_Model):
     """region -> the region of the same cloud that keeps a copy of its objects"""
 
 
-class Storage(_Model):
+class Storage(Part):
     """Storage tiers of every region."""
 
     hot: HotTier | None = None
@@ -196,7 +181,7 @@ class Storage(_Model):
     """object store"""
 
 
-class FrontDoor(_Model):
+class FrontDoor(Part):
     """The one global entry."""
 
     domain: Annotated[str, AfterValidator(accepted.domain)]
@@ -211,7 +196,7 @@ class FrontDoor(_Model):
     """region -> share of the traffic under routingPolicy weighted, 0 to 255"""
 
 
-class Serving(_Model):
+class Serving(Part):
     """The inference server."""
 
     image: Annotated[str, AfterValidator(accepted.image)]
@@ -220,7 +205,7 @@ class Serving(_Model):
     """Kubernetes namespace"""
 
 
-class Model(_Model):
+class Model(Part):
     """A model to serve."""
 
     name: Annotated[str, AfterValidator(accepted.dns_label)]
@@ -243,7 +228,7 @@ class Model(_Model):
     """regions that serve it; absent: all that serve"""
 
 
-class Budget(_Model):
+class Budget(Part):
     """What a month may cost, in US dollars, before the owner is told; for each cloud that is used."""
 
     aws: Annotated[float, Field(gt=0)] | None = None
@@ -261,7 +246,7 @@ class Budget(_Model):
             yield "gcp", self.gcp, {"billing_account": self.billing_account or ""}
 
 
-class Settings(_Model):
+class Settings(Part):
     """One environment."""
 
     owner: Annotated[str, AfterValidator(accepted.email)]
@@ -288,6 +273,14 @@ class Settings(_Model):
     """the inference server"""
     models: tuple[Model, ...] = ()
     """models to serve"""
+    training: Training | None = None
+    """what all training runs have in common; absent: none"""
+    training_jobs: tuple[TrainingJob, ...] = ()
+    """training runs, each of a gang of machines"""
+    sweeps: tuple[Sweep, ...] = ()
+    """searches for the best settings of a training run"""
+    ray_jobs: tuple[RayJob, ...] = ()
+    """training runs on Ray clusters of their own"""
 
     def regions_for(self, purpose: str) -> tuple[Region, ...]:
         """Regions that train or serve, or with `system` all."""
@@ -300,6 +293,10 @@ class Settings(_Model):
     def models_in(self, region: Region) -> tuple[Model, ...]:
         """The models that a region serves."""
         return tuple(model for model in self.models if region in self._places(model.regions, "serving"))
+
+    def lends(self, region: Region) -> bool:
+        """Whether a region's serving machines are lent to training while they are idle: wherever both are."""
+        return "training" in region.purposes and bool(self.models_in(region))
 
     def administrators_of(self, cloud: str) -> tuple[str, ...]:
         """The administrators whom a cloud knows."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.accelerators import CATALOG, RUNGS, CpuMachine, MachineType, NotOffered, machines
 from components.machine_types import AWS_RUNGS, GCP_RUNGS
+from stacks import validation_training
 from stacks.problems import Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     yield from environment.storage(parts.get("storage"))
     yield from environment.front_door(parts.get("frontDoor"))
     yield from environment.budget(parts.get("budget"))
+    readable = environment.complete and environment.every_pool
+    regions, pools = list(environment.regions.values()), list(environment.pools.values())
+    yield from validation_training.problems(parts, regions, pools, readable)
 
 
 class Environment:
@@ -50,6 +54,9 @@ class Environment:
         self.named = [entry["region"] for entry in entries if isinstance(entry.get("region"), str)]
         self.complete = bool(entries) and len(self.regions) == len(entries)
         """Whether every region could be read; if not, what a missing one would have offered is unknown."""
+        written = values.get("ai-cloud:nodePools")
+        self.every_pool = isinstance(written, list) and len(written) == len(self.pools)
+        """Whether every pool could be read."""
         self.values = values
 
     def regions_apart(self) -> Iterator[Problem]:
@@ -211,10 +218,13 @@ class Environment:
             largest = max(sizes, key=sizes.__getitem__)
             accepted = f"at most {sizes[largest]}, as many as a machine of {largest} has in {place.region}"
             return Problem(f"{path}.gpus", model.gpus, accepted)
-        written = self.values.get("ai-cloud:nodePools")
-        unread = not isinstance(written, list) or len(written) > len(self.pools)
         elsewhere = any(name not in self.named for pool in serving for name in pool.regions or ())
-        if sizes or unread or elsewhere or any(isinstance(machine, Problem) for _, machine in found.values()):
+        if (
+            sizes
+            or not self.every_pool
+            or elsewhere
+            or any(isinstance(machine, Problem) for _, machine in found.values())
+        ):
             return None  # either all is well, or another line tells of the pool that may be the one
         offered = sorted({pool.accelerator for pool in pools if pool.accelerator}) or ["there is none"]
         accepted = f"an accelerator of a serving pool in {place.region}: {', '.join(offered)}"

@@ -56,6 +56,38 @@ BASE: dict[str, Any] = {
     "ai-cloud:models": [
         {"name": "m", "version": 1, "sizeGib": 1.5, "accelerator": "l4", "gpus": 1, "minReplicas": 1, "maxReplicas": 2}
     ],
+    "ai-cloud:training": {
+        "image": "registry.example.com/training:1.0",
+        "rayImage": "registry.example.com/training:1.0-ray",
+    },
+    "ai-cloud:trainingJobs": [
+        {
+            "name": "gang",
+            "region": "aws:us-east-1",
+            "config": "llama_1b",
+            "settings": {"training.steps": 100, "parallel.compile": False, "optimizer.learning_rate": 1e-3},
+            "data": "datasets/books",
+            "accelerator": "h100-80gb",
+            "acceleratorsPerNode": 8,
+            "minNodes": 2,
+            "maxNodes": 4,
+            "fabric": True,
+        }
+    ],
+    "ai-cloud:sweeps": [
+        {
+            "name": "rate",
+            "region": "aws:us-east-1",
+            "config": "tiny",
+            "accelerator": "l4",
+            "search": {"optimizer.learning_rate": "log:1e-4:1e-2"},
+            "trials": 8,
+            "workers": 4,
+        }
+    ],
+    "ai-cloud:rayJobs": [
+        {"name": "ray", "region": "aws:us-east-1", "config": "tiny", "accelerator": "l4", "maxWorkers": 2}
+    ],
 }
 
 
@@ -88,6 +120,7 @@ def problems_of(config: dict[str, Any]) -> dict[str, str]:
 
 POOLS, REGION, MODEL = "ai-cloud:nodePools", "ai-cloud:regions", "ai-cloud:models"
 RUNG = {"kind": "on-demand"}
+JOBS, SWEEPS, RAY = "ai-cloud:trainingJobs", "ai-cloud:sweeps", "ai-cloud:rayJobs"
 SMALL = {"name": "t", "purpose": "training", "accelerator": "l4", "min": 0, "max": 2, "ladder": [RUNG]}
 
 # what is put where, where the problem is found (None: in the same place), and words of what is accepted instead
@@ -104,7 +137,7 @@ WRONG: list[tuple[str, Any, str | None, str]] = [
     ("ai-cloud:tags", {"Cost": "x"}, None, "not 'Cost'"),
     ("ai-cloud:tags", {"cost": "R&D"}, None, "not 'R&D'"),
     ("ai-cloud:tags", {"cost": 7}, "ai-cloud:tags.cost", "text, in quotes"),
-    ("ai-cloud:nodePool", [], None, "no such key; expected one of owner, tags"),
+    ("ai-cloud:nodePool", [], None, "(did you mean 'nodePools'?)"),
     ("ai-cloud:modles", [], None, "(did you mean 'models'?)"),
     (f"{REGION}", [], None, "at least 1 of them"),
     (f"{REGION}[0].region", "us-east-1", None, "a cloud and its region, such as aws:us-east-1"),
@@ -174,6 +207,31 @@ WRONG: list[tuple[str, Any, str | None, str]] = [
     ("ai-cloud:frontDoor.hostedZoneId", "/hostedzone/Z1", None, "the id of a Route 53 hosted zone"),
     ("ai-cloud:frontDoor.healthCheckPath", "v2/health", None, "a path that begins with /"),
     ("ai-cloud:frontDoor.weights", {"aws:us-east-1": 10}, "ai-cloud:frontDoor.routingPolicy", "weighted, since"),
+    ("ai-cloud:training.image", "registry.example.com/training", None, "an image with a tag"),
+    ("ai-cloud:training", GONE, None, "is missing; expected the image that trainingJobs, sweeps, rayJobs run"),
+    ("ai-cloud:training.rayImage", GONE, None, "is missing; expected the image, built with Ray"),
+    (f"{JOBS}[0].name", "llama_1b", None, "1 to 30 of a-z"),
+    (f"{JOBS}[0].region", "gcp:europe-west4", None, "a region that trains: one of aws:us-east-1"),
+    (f"{JOBS}[0].config", "llama_8", None, "(did you mean 'llama_8b'?)"),
+    (f"{JOBS}[0].settings", {"steps": 5}, None, "settings by section and name, such as training.steps; not 'steps'"),
+    (f"{JOBS}[0].data", "s3://bucket/books", None, "a prefix such as datasets/books"),
+    (f"{JOBS}[0].accelerator", "a100-80gb", None, "what pools in aws:us-east-1 have: h100-80gb, l4"),
+    (f"{JOBS}[0].accelerator", "h100", None, "(did you mean 'h100-80gb'?)"),
+    (f"{JOBS}[0].acceleratorsPerNode", 16, None, "at most 8, as many as a machine with h100-80gb has"),
+    (f"{JOBS}[0].minNodes", 5, None, "at most maxNodes, which is 4"),
+    (f"{JOBS}[0].healthGbps", 0, None, "more than 0"),
+    (f"{JOBS}[0].priority", "urgent", None, "one of low, normal, high"),
+    (f"{JOBS}[1]", {"name": "gang", "region": "aws:us-east-1", "config": "tiny", "accelerator": "l4"},
+     f"{JOBS}[1].name", "each name once in a region: trainingJobs[0] has it already"),
+    (f"{JOBS}[1]", {"name": "b", "region": "aws:us-east-1", "config": "tiny", "accelerator": "l4", "fabric": True},
+     f"{JOBS}[1].fabric", "false: no pool with l4 in aws:us-east-1 has a fabric"),
+    (f"{JOBS}[1]", {"name": "b", "region": "aws:us-east-1", "config": "tiny", "accelerator": "l4", "healthGbps": 9},
+     f"{JOBS}[1].healthGbps", "none: a single accelerator"),
+    (f"{SWEEPS}[0].search", {}, None, "at least 1 of them"),
+    (f"{SWEEPS}[0].workers", 9, None, "at most trials, which is 8"),
+    (f"{SWEEPS}[0].minWorkers", 5, None, "at most workers, which is 4"),
+    (f"{RAY}[0].minWorkers", 3, None, "at most maxWorkers, which is 2"),
+    (f"{RAY}[0].name", "rate", None, "each name once in a region: sweeps[0] has it already"),
     ("ai-cloud:serving.image", "registry.example.com/serving", None, "an image with a tag"),
     ("ai-cloud:serving.image", "registry.example.com/serving:latest", None, "a tag other than latest"),
     ("ai-cloud:serving.namespace", "Serving", None, "1 to 63 of a-z"),
@@ -208,7 +266,12 @@ def test_one_slip_gives_one_line() -> None:
             f"{POOLS}[2].ladder[0].kind",
             f"{POOLS}[2].ladder[0].reservations",
         ],
-        f"{POOLS}[1].accelerator = l40s": [f"{MODEL}[0].accelerator", f"{POOLS}[1].accelerator"],
+        f"{POOLS}[1].accelerator = l40s": [
+            f"{MODEL}[0].accelerator",
+            f"{POOLS}[1].accelerator",
+            f"{RAY}[0].accelerator",
+            f"{SWEEPS}[0].accelerator",
+        ],
     }
 
 
@@ -297,7 +360,7 @@ networks = st.builds(
 @given(st.lists(networks, min_size=2, max_size=5))
 def test_overlapping_networks_are_found_if_and_only_if_they_overlap(cidrs: list[str]) -> None:
     places = [f"aws:{name}" for name in REGIONS["aws"][: len(cidrs)]]
-    config = {key: value for key, value in BASE.items() if key not in (MODEL, POOLS)}
+    config = {key: value for key, value in BASE.items() if key not in (MODEL, POOLS, JOBS, SWEEPS, RAY)}
     config[POOLS] = [BASE[POOLS][0]]
     config[REGION] = [
         {"region": place, "cidr": cidr, "purposes": ["serving"]} for place, cidr in zip(places, cidrs, strict=True)
@@ -345,7 +408,7 @@ def test_right_settings_come_through_unchanged(data: st.DataObject) -> None:
         "purposes": ["serving"],
         "drained": data.draw(st.booleans()),
     }
-    config = {**BASE, REGION: [place], POOLS: [BASE[POOLS][0], pool], MODEL: [model]}
+    config = {**BASE, REGION: [place], POOLS: [BASE[POOLS][0], pool], MODEL: [model], JOBS: [], SWEEPS: [], RAY: []}
     settings = parse(config)
     written = json.loads(settings.model_dump_json(by_alias=True, exclude_none=True))
     again = parse({"gcp:project": "p", **{f"ai-cloud:{key}": value for key, value in written.items()}})
