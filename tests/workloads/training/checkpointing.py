@@ -31,8 +31,6 @@ class Forked:
             # As after an exec: nothing of the parent's stays open, its end of the socket above all.
             os.closerange(3, descriptor)
             os.closerange(descriptor + 1, 4096)
-            # The parent's OpenMP threads were not forked with it, and a second one would wait for them for ever.
-            torch.set_num_threads(1)
             saver.main(descriptor, parent)
         finally:
             os._exit(0)
