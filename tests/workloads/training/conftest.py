@@ -1,4 +1,4 @@
-"""These tests fork, and OpenMP's threads are not forked along: a child that has more than one waits for them for ever."""
+"""These tests fork, and OpenMP's threads are not forked along: a child that has several waits for them for ever."""
 
 import torch
 
