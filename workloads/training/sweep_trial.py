@@ -1,0 +1,126 @@
+"""One trial of a sweep: a training run of its own process, whose evaluations are read as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workloads.training.errors import on_disk
+from workloads.training.search import word
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2)."""
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def settings(given: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Those of the sweep as they are for a trial: whatever a run keeps for itself is apart from other trials'."""
+    apart = dict(given)
+    if apart.get("checkpoint.remote"):
+        apart["checkpoint.remote"] = f"{apart['checkpoint.remote'].rstrip('/')}/trial-{number:05}"
+    return apart
+
+
+def words(config: str, output: Path | str, values: Mapping[str, Any]) -> list[str]:
+    """The arguments of a run of `workloads.training`."""
+    named = [text for name, value in values.items() for text in (f"--{name}", word(value))]
+    return ["--config", config, "--output", str(output), *named]
+
+
+class Run:
+    """A training run in `directory`, as a child of this process, that ends in order if this process is killed."""
+
+    def __init__(self, directory: Path, arguments: Sequence[str], processes: int = 1) -> None:
+        launcher = ["-m"]
+        if processes > 1:
+            launcher = ["-m", "workloads.training.launch", "--standalone", "--nproc-per-node", str(processes), "-m"]
+        self.directory = directory
+        self._metrics = _Tail(directory / "metrics.jsonl")
+        parent = os.getpid()
+        with on_disk(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            log = (directory / "log.txt").open("ab")
+        with log:
+            # A session of its own: a terminal's Ctrl-C is passed on by this process, once.
+            self.process = subprocess.Popen(
+                [sys.executable, *launcher, "workloads.training", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: _end_with(parent),
+            )
+
+    def poll(self) -> int | None:
+        """The exit code, once it has ended; negative for a signal."""
+        return self.process.poll()
+
+    def tell(self, number: int) -> None:
+        """Pass a signal on: a run that gets SIGTERM or SIGINT saves and ends with 75."""
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    def stop(self, grace_s: float) -> int:
+        """End it, in order if it can; the exit code."""
+        self.tell(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(grace_s)
+        self.kill()
+        return self.process.wait()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def evaluations(self) -> list[tuple[int, float]]:
+        """Steps and held-out losses that were recorded since the last call."""
+        found = []
+        for line in self._metrics.lines():
+            values = json.loads(line)
+            if "held_out_loss" in values:
+                found.append((int(values["step"]), float(values["held_out_loss"])))
+        return found
+
+    def last_words(self) -> str:
+        """The end of its log, for people: the last line that says something."""
+        with contextlib.suppress(OSError):
+            with (self.directory / "log.txt").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+                lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            own = [line for line in lines if line.startswith("training: ")]
+            return (own or lines or [""])[-1].removeprefix("training: ").strip()
+        return ""
+
+
+class _Tail:
+    """The whole lines of a file that grows, and that is replaced when a run goes back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._inode, self._offset = path, 0, 0
+
+    def lines(self) -> list[str]:
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            inode, size = os.fstat(file.fileno()).st_ino, os.fstat(file.fileno()).st_size
+            if inode != self._inode or size < self._offset:
+                self._inode, self._offset = inode, 0
+            file.seek(self._offset)
+            whole, newline, _ = file.read().rpartition(b"\n")
+            self._offset += len(whole) + len(newline)
+            return whole.decode().splitlines()
+        return []
+
+
+def _end_with(parent: int) -> None:
+    """In the child: SIGTERM when the parent is gone, whatever ended it."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
