@@ -10,11 +10,10 @@ PURPOSE = "aicloud.dev/purpose"
 """Label, and on training pools also a taint: `system`, `serving` or `training`."""
 
 COMPUTE_CLASS = "cloud.google.com/compute-class"
-"""GKE's label for the ladder of a pool: a pod that selects it gets the pool's rungs tried in their order. Its value is
-the pool's name."""
-
-COMPUTE_CLASS = "cloud.google.com/compute-class"
 """Label on GKE: the pool's name. A pod that selects it has the pool's ladder tried from the first rung to the last."""
+
+QUEUED = "aicloud.dev/queued"
+"""Label of namespaces, `true`: Kueue looks at their jobs and pods, and at no others."""
 
 ACCELERATOR_TAINTS = {
     "nvidia.com/gpu": "present",

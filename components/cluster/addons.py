@@ -10,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.cluster import addon_values as values
-from components.cluster import charts, queues
+from components.cluster import charts
 from components.cluster.ladder import Pool
 
 STORAGE_CLASS = "encrypted"
@@ -33,7 +33,7 @@ class Addons(pulumi.ComponentResource):
     - the default StorageClass, encrypted with the cluster's key
     - Prometheus and its operator, first because others bring monitors for it
     - the adapter that serves Triton's queue time per request to autoscalers
-    - Kueue, then its ResourceFlavors and ClusterQueues, which match the pools
+    - Kueue; its queues are TrainingQueue's
     - EKS: the NVIDIA GPU operator, the EFA and Neuron device plugins, each where a pool needs it. GKE runs its own.
 
     Custom resources depend on the release that brings their definitions, so they go first when all is removed.
@@ -61,7 +61,7 @@ class Addons(pulumi.ComponentResource):
         self.made.append(
             self._release(charts.PROMETHEUS_ADAPTER, values.prometheus_adapter(), "custom-metrics", [monitoring])
         )
-        self.made += self._kueue(args.pools)
+        self.made.append(self._release(charts.KUEUE, values.kueue(), "kueue-system"))
         if args.cloud == "aws":
             self.made += self._devices(args.pools, monitoring)
         self.register_outputs({})
@@ -86,30 +86,6 @@ class Addons(pulumi.ComponentResource):
             allow_volume_expansion=True,
             reclaim_policy="Delete",
             opts=pulumi.ResourceOptions(parent=self, depends_on=self._after),
-        )
-
-    def _kueue(self, pools: Sequence[Pool]) -> list[pulumi.Resource]:
-        release = self._release(charts.KUEUE, values.kueue(), "kueue-system")
-        flavors = [
-            self._kueue_object("ResourceFlavor", name, spec, [release]) for name, spec in queues.flavors(pools).items()
-        ]
-        found = [
-            self._kueue_object("ClusterQueue", name, spec, [release, *flavors])
-            for name, spec in queues.cluster_queues(pools).items()
-        ]
-        cohort = [self._kueue_object("Cohort", queues.COHORT, {}, [release])] if found else []
-        return [release, *flavors, *cohort, *found]
-
-    def _kueue_object(
-        self, kind: str, name: str, spec: Mapping[str, Any], after: Sequence[pulumi.Resource]
-    ) -> k8s.apiextensions.CustomResource:
-        return k8s.apiextensions.CustomResource(
-            f"{self._name}-{kind.lower()}-{name}",
-            api_version=queues.API_VERSION,
-            kind=kind,
-            metadata={"name": name},
-            spec=spec,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
 
     def _devices(self, pools: Sequence[Pool], monitoring: pulumi.Resource) -> list[pulumi.Resource]:
