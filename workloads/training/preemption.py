@@ -52,6 +52,9 @@ https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-terminatio
 SHARE = 0.5
 """Of a notice, what may pass until the process is gone."""
 
+LAST_LOOK_S = 0.2
+"""At the deadline, for `rescue` to say whether what it saved is still all that there is."""
+
 ONE_KEY_PRESS_S = 0.3
 """Ctrl-C reaches a process twice where a parent in the same terminal passes it on (uv, make, torchrun)."""
 
@@ -93,7 +96,7 @@ class Notices:
         self._where, self._rescue, self._rescue_s = where, rescue, rescue_s
         self._clock, self._end, self._out = clock, end, out
         self._own = False  # the notice is this machine's own and came from no signal
-        self._saved = self._leaving = self._closed = False
+        self._saved = self._rescued = self._leaving = self._closed = False
         self._interrupted_at = -math.inf
         self._changed = threading.Condition()
 
@@ -235,7 +238,13 @@ class Notices:
                 continue
             if self._closed:
                 return
-            saved = self._saved
+            if rescue is not None and not rescue.is_alive():
+                # What it said then may not hold any more: the loop may have come one step further.
+                self._rescued = False
+                rescue = threading.Thread(target=self._try_rescue, name="rescue", daemon=True)
+                rescue.start()
+                rescue.join(LAST_LOOK_S)
+            saved = self._saved or self._rescued
             doing = self._where()
             self._say(
                 f"out of time{f' in {doing}' if doing else ''}: leaving now; "
@@ -247,7 +256,7 @@ class Notices:
     def _try_rescue(self) -> None:
         assert self._rescue is not None
         try:
-            self._saved |= self._rescue()
+            self._rescued = self._rescue()
         except Exception as error:  # noqa: BLE001  whatever it is, it must not keep us from leaving
             self._say(f"nothing more could be saved: {type(error).__name__}: {error}")
 

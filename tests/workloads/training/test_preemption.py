@@ -307,6 +307,8 @@ def test_the_earliest_deadline_counts_and_the_first_reason_stays() -> None:
         (lambda: False, UNSAVED, "the newest committed checkpoint counts"),
         (lambda: 1 / 0, UNSAVED, "nothing more could be saved: ZeroDivisionError"),
         (lambda: time.sleep(30) or True, UNSAVED, "the newest committed checkpoint counts"),
+        # The loop came one step further after it had been asked.
+        (iter([True, False]).__next__, UNSAVED, "the newest committed checkpoint counts"),
     ],
 )
 def test_at_the_deadline_a_save_under_way_is_waited_for(rescue: Callable[[], bool], code: int, says: str) -> None:
@@ -318,7 +320,7 @@ def test_at_the_deadline_a_save_under_way_is_waited_for(rescue: Callable[[], boo
         began = time.monotonic()
         notices.give(Notice("test", 2.0))
         assert within(5, lambda: left) == [code]
-        assert 0.45 < time.monotonic() - began < 1.0
+        assert 0.45 < time.monotonic() - began < 1.3
     assert says in out.getvalue()
     assert "out of time in evaluation" in out.getvalue()
 
