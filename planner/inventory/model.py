@@ -168,3 +168,5 @@ class Workload:
     """Kueue LocalQueue that admits it, or empty."""
     part: str = ""
     """Which template of the resource, where it has several, such as `worker`."""
+    job: Mapping[str, Any] = field(default_factory=dict)
+    """Spec of the Job around its template, with its `podFailurePolicy` and the like; empty where there is no Job."""

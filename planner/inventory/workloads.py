@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from planner.inventory.model import Workload
+from planner.inventory.ray import CLUSTERS, ray
 from planner.inventory.references import at, items, mapping
+from planner.inventory.training import RUNTIMES, Template, job_labels, job_set, number, runtime_of, train_job
 from planner.plan import Resource
 
 _CONTROLLERS = {
@@ -24,6 +26,11 @@ _GANGS = frozenset({"Job", "JobSet", "TrainJob", "RayJob", "RayCluster", "MPIJob
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label: the LocalQueue that admits a job (https://kueue.sigs.k8s.io/docs/reference/labels-and-annotations/)."""
+PRIORITY = "kueue.x-k8s.io/priority-class"
+"""Label: the WorkloadPriorityClass of a job in a queue."""
+LEAST_PARALLELISM = "kueue.x-k8s.io/job-min-parallelism"
+"""Annotation of a Job: Kueue may start it with as few pods, each of which then is of use by itself
+(https://kueue.sigs.k8s.io/docs/tasks/run/jobs/#partial-admission)."""
 
 
 def workloads(
@@ -34,14 +41,18 @@ def workloads(
     `cluster_of` and `region_of` tell by URN where a resource is; `namespace_of` tells the namespace of a resource.
     """
     scaled = _scaled(resources, namespace_of)
+    runtimes: dict[str, list[tuple[Resource, str]]] = {}
     for resource in resources:
-        kind = resource.type.rsplit(":", 1)[-1].removesuffix("Patch")
-        for part, template, count in _templates(resource, kind):
-            spec = mapping(template, "spec")
+        if _kind(resource) in RUNTIMES:
+            runtimes.setdefault(_where(resource, cluster_of), []).append((resource, namespace_of(resource)))
+    for resource in resources:
+        kind, name = _kind(resource), _text(at(resource.inputs, "metadata.name")) or resource.name
+        for one in _templates(resource, kind, name, runtimes.get(_where(resource, cluster_of), ()), namespace_of):
+            spec = mapping(one.pod, "spec")
             if not items(spec, "containers"):
                 continue
-            name, namespace = _text(at(resource.inputs, "metadata.name")) or resource.name, namespace_of(resource)
-            fewest, most = scaled.get((resource.provider, namespace, kind, name), (count, count))
+            namespace = namespace_of(resource)
+            fewest, most = scaled.get((resource.provider, namespace, kind, name), (one.fewest, one.most))
             yield Workload(
                 urn=resource.urn,
                 kind=kind,
@@ -49,27 +60,63 @@ def workloads(
                 namespace=namespace,
                 cluster=cluster_of.get(resource.urn, ""),
                 region=region_of.get(resource.urn, ""),
-                labels=_labels(template, "metadata.labels"),
-                annotations=_labels(template, "metadata.annotations"),
+                labels=_labels(one.pod, "metadata.labels"),
+                annotations=_labels(one.pod, "metadata.annotations"),
                 spec=spec,
                 min_replicas=fewest,
                 max_replicas=most,
-                gang=kind in _GANGS and most > 1,
+                gang=kind in _GANGS and most > 1 and one.together,
                 queue=_labels(resource.inputs, "metadata.labels").get(QUEUE, ""),
-                part=part,
+                part=one.part,
+                job=one.job,
             )
 
 
-def _templates(resource: Resource, kind: str) -> Iterator[tuple[str, Mapping[str, Any], int]]:
-    """The pod templates of a resource: which part of it each is, the template, and how many pods it becomes."""
+def _kind(resource: Resource) -> str:
+    return resource.type.rsplit(":", 1)[-1].removesuffix("Patch")
+
+
+def _where(resource: Resource, cluster_of: Mapping[str, str]) -> str:
+    """Its cluster; its provider where the cluster cannot be told."""
+    return cluster_of.get(resource.urn) or resource.provider
+
+
+def _templates(
+    resource: Resource, kind: str, name: str, runtimes: Iterable[tuple[Resource, str]], namespace_of: Any
+) -> Iterator[Template]:
+    """The pod templates of a resource."""
     path = _CONTROLLERS.get(resource.type)
     if path is not None:
-        jobs = mapping(resource.inputs, "spec.jobTemplate") if kind == "CronJob" else resource.inputs
-        count = at(jobs, "spec.parallelism") if kind in ("Job", "CronJob") else at(resource.inputs, "spec.replicas")
-        yield "", mapping(resource.inputs, path), 0 if kind == "DaemonSet" else _count(count)
-    elif resource.type.split(":")[1].count(".") >= 1 and not resource.type.endswith(":Release"):
-        # A custom resource: wherever it has something with containers, and counts beside it.
-        yield from _nested(resource.inputs.get("spec"), "", 1)
+        pod = mapping(resource.inputs, path)
+        if kind in ("Job", "CronJob"):
+            jobs = mapping(resource.inputs, "spec.jobTemplate") if kind == "CronJob" else resource.inputs
+            least = mapping(jobs, "metadata.annotations").get(LEAST_PARALLELISM)
+            yield _job(pod, mapping(jobs, "spec"), name, least)
+        else:
+            count = 0 if kind == "DaemonSet" else number(at(resource.inputs, "spec.replicas"), 1)
+            yield Template("", pod, count, count)
+    elif resource.type.split(":")[1].count(".") < 1 or resource.type.endswith(":Release") or kind in RUNTIMES:
+        return
+    elif kind == "TrainJob":
+        # Pods of a runtime that somebody else installs are in no plan.
+        if runtime := runtime_of(resource, runtimes, namespace_of(resource)):
+            yield from train_job(resource, name, runtime)
+    elif kind == "JobSet":
+        yield from job_set(resource, name)
+    elif kind in CLUSTERS:
+        yield from ray(resource, kind, name)
+    else:
+        # Some other custom resource: wherever it has something with containers, and counts beside it.
+        for part, pod, count in _nested(resource.inputs.get("spec"), "", 1):
+            yield Template(part, pod, count, count)
+
+
+def _job(pod: Mapping[str, Any], job: Mapping[str, Any], name: str, least: Any) -> Template:
+    count = number(job.get("parallelism"), 1)
+    fewest = int(least) if isinstance(least, str) and least.isdigit() else None
+    labels = {**job_labels(name), **mapping(pod, "metadata.labels")}
+    labelled = {**pod, "metadata": {**mapping(pod, "metadata"), "labels": labels}}
+    return Template("", labelled, count if fewest is None else fewest, count, fewest is None, job)
 
 
 _COUNTS = ("replicas", "parallelism", "numNodes", "size")
@@ -102,19 +149,15 @@ def _scaled(resources: list[Resource], namespace_of: Any) -> dict[tuple[str, str
         kind = resource.type.rsplit(":", 1)[-1]
         spec = mapping(resource.inputs, "spec")
         if kind == "HorizontalPodAutoscaler":
-            limits = _count(spec.get("minReplicas")), _count(spec.get("maxReplicas"))
+            limits = number(spec.get("minReplicas"), 1), number(spec.get("maxReplicas"), 1)
         elif kind == "ScaledObject":
-            limits = _count(spec.get("minReplicaCount"), 0), _count(spec.get("maxReplicaCount"), 100)
+            limits = number(spec.get("minReplicaCount"), 0), number(spec.get("maxReplicaCount"), 100)
         else:
             continue
         target = mapping(spec, "scaleTargetRef")
         scaled = _text(target.get("kind")) or "Deployment", _text(target.get("name"))
         found[(resource.provider, namespace_of(resource), *scaled)] = limits
     return found
-
-
-def _count(value: Any, default: int = 1) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else default
 
 
 def _text(value: Any) -> str:

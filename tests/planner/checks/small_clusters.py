@@ -15,7 +15,11 @@ _KUEUE = "kueue.x-k8s.io/v1beta2"
 GROUP = {
     **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet"), "apps/v1"),
     **dict.fromkeys(("Namespace", "PersistentVolume", "PersistentVolumeClaim"), "core/v1"),
-    **dict.fromkeys(("LocalQueue", "ClusterQueue", "Cohort", "ResourceFlavor"), _KUEUE),
+    **dict.fromkeys(("LocalQueue", "ClusterQueue", "Cohort", "ResourceFlavor", "Topology"), _KUEUE),
+    "WorkloadPriorityClass": _KUEUE,
+    **dict.fromkeys(("TrainJob", "TrainingRuntime", "ClusterTrainingRuntime"), "trainer.kubeflow.org/v1alpha1"),
+    **dict.fromkeys(("RayCluster", "RayJob"), "ray.io/v1"),
+    "PodMonitor": "monitoring.coreos.com/v1",
     "NodePool": "karpenter.sh/v1",
     "Job": "batch/v1",
     "JobSet": "jobset.x-k8s.io/v1alpha2",
