@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
     from components.security import WorkloadIdentity, WorkloadIdentityArgs
     from components.storage import TieredStorage, TieredStorageArgs
+    from components.training import TrainingQueue, TrainingQueueArgs
 
 _ROOMS = {
     "BudgetAlarm": "billing",
@@ -28,6 +29,8 @@ _ROOMS = {
     "RegionalNetworkArgs": "network",
     "TieredStorage": "storage",
     "TieredStorageArgs": "storage",
+    "TrainingQueue": "training",
+    "TrainingQueueArgs": "training",
     "TritonInference": "inference",
     "TritonInferenceArgs": "inference",
     "WorkloadIdentity": "security",
@@ -47,6 +50,8 @@ __all__ = [
     "RegionalNetworkArgs",
     "TieredStorage",
     "TieredStorageArgs",
+    "TrainingQueue",
+    "TrainingQueueArgs",
     "TritonInference",
     "TritonInferenceArgs",
     "WorkloadIdentity",

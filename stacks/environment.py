@@ -16,6 +16,7 @@ from components import (
     RegionalEndpoint,
     RegionalNetwork,
     TieredStorage,
+    TrainingQueue,
     TritonInference,
 )
 from components.accelerators import CATALOG
@@ -91,7 +92,8 @@ class RegionalPlatform:
 
     def __init__(self, settings: Settings, region: Region, tags: dict[str, str]) -> None:
         self.region = region
-        self._place: dict[str, Any] = {"cloud": region.cloud, "region": region.name, "tags": tags}
+        self._place_of_pools: dict[str, Any] = {"cloud": region.cloud, "region": region.name}
+        self._place: dict[str, Any] = {**self._place_of_pools, "tags": tags}
         pools = settings.node_pools_in(region)
         name = partial("{}-{}".format, region.name)
 
@@ -129,6 +131,7 @@ class RegionalPlatform:
         )
         trains = "training" in region.purposes
         namespace = self._training_namespace() if trains else []
+        self.queue = self._queue(settings, namespace) if trains else None
         self.storage = TieredStorage(
             name("storage"),
             {
@@ -167,6 +170,18 @@ class RegionalPlatform:
                 for purpose, spec in policies.items()
             ),
         ]
+
+    def _queue(self, settings: Settings, namespace: list[pulumi.Resource]) -> TrainingQueue:
+        return TrainingQueue(
+            f"{self.region.name}-queue",
+            {
+                **self._place_of_pools,
+                "node_pools": [pool.component_args() for pool in settings.node_pools_in(self.region)],
+                "namespaces": [TRAINING_NAMESPACE],
+                "lend_serving": settings.lends(self.region),
+            },
+            self._in_cluster(*namespace),
+        )
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(providers=[self.cluster.kubernetes], depends_on=[*self.cluster.addons, *after])
