@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 
 from components.accelerators import CATALOG, MachineType, best_machine, machine_type
-from components.labels import ACCELERATOR
+from components.labels import ACCELERATOR, ACCELERATOR_TAINTS
 from components.storage.volumes import OWNER
 from components.training.fabric import NONE, FabricNeeds, needs
 
@@ -55,6 +55,8 @@ class Worker:
     memory_gib: float = 4.0
     scratch_gib: float = 20.0
     machine_type: str = ""
+    huge_pages: bool = False
+    """Ask for the machine's huge pages for EFA: of static pools only, since Karpenter starts no machine for them."""
 
     @property
     def machine(self) -> MachineType | None:
@@ -68,7 +70,9 @@ class Worker:
     @property
     def needs(self) -> FabricNeeds:
         machine = self.machine
-        return needs(machine) if self.fabric and machine is not None else NONE
+        if not self.fabric or machine is None:
+            return NONE
+        return needs(machine, self.accelerators, huge_pages=self.huge_pages)
 
 
 def pod_annotations(worker: Worker) -> dict[str, str]:
@@ -82,8 +86,8 @@ def pod_spec(
 ) -> dict[str, Any]:
     """A PodSpec in Kubernetes' spelling, around containers made by `container`.
 
-    No pool and no toleration: both come with the flavor that Kueue admits it to. The fabric's side containers start
-    before `init_containers`, which may use it too.
+    No pool, and of tolerations just the accelerator's own: the rest comes with the flavor that Kueue admits it to. The
+    fabric's side containers start before `init_containers`, which may use it too.
     """
     return {
         "serviceAccountName": worker.service_account,
@@ -101,7 +105,7 @@ def pod_spec(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        **({"nodeSelector": {ACCELERATOR: worker.accelerator}} if worker.accelerator else {}),
+        **_placement(worker),
         "initContainers": [*worker.needs.sidecars, *init_containers],
         "containers": list(containers),
         "volumes": _volumes(worker),
@@ -164,6 +168,14 @@ def resources(worker: Worker) -> dict[str, Any]:
 def mebibytes(gib: float) -> str:
     """GiB as a Kubernetes quantity, rounded up."""
     return f"{math.ceil(gib * 1024)}Mi"
+
+
+def _placement(worker: Worker) -> dict[str, Any]:
+    if not worker.accelerator:
+        return {}
+    key = CATALOG[worker.accelerator].kubernetes_resource
+    taint = {"key": key, "operator": "Equal", "value": ACCELERATOR_TAINTS[key], "effect": "NoSchedule"}
+    return {"nodeSelector": {ACCELERATOR: worker.accelerator}, "tolerations": [taint]}
 
 
 def _driver(worker: Worker) -> dict[str, str]:
