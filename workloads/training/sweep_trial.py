@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -13,12 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from workloads.training.attached import attached
 from workloads.training.errors import on_disk
 from workloads.training.search import word
-
-_PR_SET_PDEATHSIG = 1
-"""prctl(2)."""
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def settings(given: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -43,20 +39,18 @@ class Run:
         if processes > 1:
             launcher = ["-m", "workloads.training.launch", "--standalone", "--nproc-per-node", str(processes), "-m"]
         self.directory = directory
-        self._metrics = _Tail(directory / "metrics.jsonl")
-        parent = os.getpid()
+        self._metrics = Tail(directory / "metrics.jsonl")
         with on_disk(directory):
             directory.mkdir(parents=True, exist_ok=True)
             log = (directory / "log.txt").open("ab")
         with log:
             # A session of its own: a terminal's Ctrl-C is passed on by this process, once.
             self.process = subprocess.Popen(
-                [sys.executable, *launcher, "workloads.training", *arguments],
+                attached([sys.executable, *launcher, "workloads.training", *arguments]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: _end_with(parent),
             )
 
     def poll(self) -> int | None:
@@ -101,11 +95,14 @@ class Run:
         return ""
 
 
-class _Tail:
+class Tail:
     """The whole lines of a file that grows, and that is replaced when a run goes back."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, from_now: bool = False) -> None:
+        """`from_now`: without the lines that are there already."""
         self.path, self._inode, self._offset = path, 0, 0
+        if from_now:
+            self.lines()
 
     def lines(self) -> list[str]:
         with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
@@ -117,10 +114,3 @@ class _Tail:
             self._offset += len(whole) + len(newline)
             return whole.decode().splitlines()
         return []
-
-
-def _end_with(parent: int) -> None:
-    """In the child: SIGTERM when the parent is gone, whatever ended it."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
