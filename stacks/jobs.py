@@ -22,6 +22,8 @@ class Training(Part):
     """container image of workloads/training, with a tag or digest"""
     ray_image: Image | None = None
     """the same image, built with Ray; needed where there are rayJobs"""
+    mpi_image: Image | None = None
+    """the same image, built with Horovod; absent: no runtime for MPI"""
 
 
 class Run(Part):
@@ -65,8 +67,6 @@ class TrainingJob(Run):
     """machines it starts with"""
     fabric: bool = False
     """use the machines' fabric (EFA, GPUDirect)"""
-    health_gbps: Annotated[float, Field(gt=0)] | None = None
-    """all-reduce bandwidth in Gbit/s that machines must show before it starts; absent: half of what the catalog says"""
 
 
 class Sweep(Run):

@@ -50,8 +50,6 @@ def _numbers(path: str, run: Run) -> Iterator[Problem]:
         yield Problem(f"{path}.minWorkers", run.min_workers, f"at most {name}, which is {most}")
     if isinstance(run, Sweep) and run.workers > run.trials:
         yield Problem(f"{path}.workers", run.workers, f"at most trials, which is {run.trials}")
-    if isinstance(run, TrainingJob) and run.health_gbps is not None and run.max_nodes * run.accelerators_per_node == 1:
-        yield Problem(f"{path}.healthGbps", run.health_gbps, "none: a single accelerator has nobody to talk to")
 
 
 def _place(path: str, run: Run, regions: list[Region], pools: list[NodePool], complete: bool) -> Iterator[Problem]:
