@@ -77,8 +77,7 @@ class Worker:
 
 def pod_annotations(worker: Worker) -> dict[str, str]:
     """Annotations that the pod's template needs beside its spec."""
-    mounted = {"gke-gcsfuse/volumes": "true"} if worker.cloud == "gcp" and "cold" in worker.claims else {}
-    return {**mounted, **worker.needs.annotations}
+    return {**claim_annotations(worker), **worker.needs.annotations}
 
 
 def pod_spec(
@@ -108,7 +107,7 @@ def pod_spec(
         **_placement(worker),
         "initContainers": [*worker.needs.sidecars, *init_containers],
         "containers": list(containers),
-        "volumes": _volumes(worker),
+        "volumes": [*volumes(worker), *(dict(volume) for volume in worker.needs.volumes)],
     }
 
 
@@ -189,21 +188,21 @@ def _port(name: str, number: int) -> dict[str, Any]:
     return {"name": name, "containerPort": number, "protocol": "TCP"}
 
 
-def _volumes(worker: Worker) -> list[dict[str, Any]]:
-    """The pools mount local NVMe where the kubelet keeps its pods' directories, so an emptyDir is on it."""
+def volumes(worker: Worker) -> list[dict[str, Any]]:
+    """A worker's own, the fabric's aside. The pools mount local NVMe where the kubelet keeps its pods' directories, so
+    an emptyDir is on it."""
     shared = mebibytes(worker.memory_gib * SHARED_MEMORY_SHARE)
     return [
         {"name": "scratch", "emptyDir": {"sizeLimit": mebibytes(worker.scratch_gib)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": mebibytes(TMP_GIB)}},
         {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": shared}},
-        *claim_volumes(worker),
-        *(dict(volume) for volume in worker.needs.volumes),
+        *({"name": tier, "persistentVolumeClaim": {"claimName": claim}} for tier, claim in worker.claims.items()),
     ]
 
 
-def claim_volumes(worker: Worker) -> list[dict[str, Any]]:
-    """A volume for each tier."""
-    return [{"name": tier, "persistentVolumeClaim": {"claimName": claim}} for tier, claim in worker.claims.items()]
+def claim_annotations(worker: Worker) -> dict[str, str]:
+    """What a pod that mounts the tiers is annotated with (TieredStorage)."""
+    return {"gke-gcsfuse/volumes": "true"} if worker.cloud == "gcp" and "cold" in worker.claims else {}
 
 
 def claim_mounts(worker: Worker) -> list[dict[str, Any]]:
