@@ -117,10 +117,8 @@ class GkeNodes(pulumi.ComponentResource):
         def segment(value: pulumi.Input[Sequence[str]]) -> pulumi.Output[str]:
             return pulumi.Output.from_input(value).apply(lambda links: links[index].rsplit("/", 1)[-1])
 
-        rdma = any(
-            isinstance(pool.machine, MachineType) and pool.fabric and pool.machine.fabric.kind == "gpudirect-rdma"
-            for pool in self._args.pools
-        )
+        # The first of a RoCE machine's networks is the second gVNIC's (RegionalNetwork).
+        rdma = index > 0 and any(map(_roce, self._args.pools))
         ready: dict[str, Any] = {"parent": self, "depends_on": [self._control_plane.system]}
         parameters = k8s.apiextensions.CustomResource(
             f"{self._name}-gpudirect-{index}-parameters",
@@ -177,5 +175,11 @@ class GkeNodes(pulumi.ComponentResource):
 
 
 def nics(pool: Pool) -> int:
-    """Additional NICs of each machine of a pool."""
-    return pool.fabric_interfaces
+    """Additional NICs of each machine of a pool: those that serve accelerators, and before them, on RoCE machines, a
+    second gVNIC for the host's own traffic. https://cloud.google.com/ai-hypercomputer/docs/create/gke-ai-hypercompute-custom
+    """
+    return pool.fabric_interfaces + _roce(pool)
+
+
+def _roce(pool: Pool) -> bool:
+    return isinstance(pool.machine, MachineType) and pool.fabric and pool.machine.fabric.kind == "gpudirect-rdma"
