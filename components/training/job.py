@@ -9,7 +9,7 @@ import pulumi_kubernetes as k8s
 
 from components import arguments
 from components.labels import ACCELERATOR
-from components.ordering import prerequisites
+from components.ordering import after, prerequisites
 from components.security import BucketAccessArgs, WorkloadIdentity
 from components.training import blueprints, commands
 from components.training.pod import Worker, claim_annotations, claim_mounts, environment, resources, volumes
@@ -240,7 +240,7 @@ class TrainingJob(pulumi.ComponentResource):
             opts=child,
         )
 
-        self.job = job.metadata["name"]
+        self.job = after(name, [job])
         self.namespace = pulumi.Output.from_input(args["namespace"])
         self.checkpoint_url = checkpoint_url
         self.metrics_port = pulumi.Output.from_input(blueprints.METRICS)

@@ -8,7 +8,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components import arguments, images
-from components.ordering import prerequisites
+from components.ordering import after, prerequisites
 from components.training import blueprints
 from components.training.pod import Worker
 from components.training.workers import checked_worker, refuse
@@ -106,7 +106,7 @@ class TrainingRuntimes(pulumi.ComponentResource):
             spec=spec,
             opts=self._child,
         )
-        return made.metadata["name"]
+        return after(f"{self._name}-{kind}", [made])
 
 
 def _checked(where: str, name: str, args: TrainingRuntimesArgs) -> tuple[Worker, int, float]:
