@@ -18,6 +18,7 @@ from planner.rules import STALE, Judgement, Rules
 CHECKS = (
     "policies",
     "placement",
+    "training",
     "quota",
     "offers",
     "network",

@@ -10,6 +10,7 @@ from planner.inventory import Inventory, Workload
 from planner.inventory.inventory import EKS_CLUSTER
 from planner.inventory.links import Links
 from planner.inventory.objects import NAMESPACE, Object, maps, objects_in, selects
+from planner.inventory.once import once
 from planner.inventory.references import at, mapping, texts
 from planner.plan import UNKNOWN, Resource
 
@@ -17,8 +18,10 @@ RELEASE = "kubernetes:helm.sh/v3:Release"
 CHARTS = (RELEASE, "kubernetes:helm.sh/v4:Chart", "kubernetes:helm.sh/v3:Chart")
 
 _PLAIN = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Pod", "Job",
-                    "CronJob"})  # fmt: skip
-"""Kinds whose pods have the labels of their template and no others that matter; an operator's pods may have more."""
+                    "CronJob", "TrainJob", "JobSet", "RayCluster", "RayJob"})  # fmt: skip
+"""Kinds whose pods are known with all labels that matter; those of other operators may have more."""
+_BY_OPERATORS = ("TrainJob", "RayJob")
+"""Kinds whose pods may come from what the plan doesn't show: a runtime, a running cluster."""
 
 BUILT_IN_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 """In every cluster; GKE's and EKS's own are beside them (`gmp-system`, `gke-managed-*`, `amazon-*`, `aws-*`)."""
@@ -47,6 +50,8 @@ class View:
             and near.cluster in self.workloads_of
             and not self.releases(near)
             and all(workload.kind in _PLAIN for workload in self.objects.pods(near))
+            and {one.resource.urn for one in self.objects.beside(near, *_BY_OPERATORS)}
+            <= {workload.urn for workload in self.objects.pods(near)}
         )
 
     @cached_property
@@ -148,6 +153,12 @@ class View:
             if made:
                 found.setdefault(cluster, set()).update(made)
         return found
+
+
+@once
+def view_of(inventory: Inventory) -> View:
+    """The view of an inventory."""
+    return View(inventory)
 
 
 def containers(workload: Workload, *also: str) -> Iterator[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.checks.contracts import balancers, capacity, identity, traffic, volumes
-from planner.checks.view import View
+from planner.checks.view import view_of
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory
 from planner.rules import Rules
@@ -21,6 +21,6 @@ RULES: tuple[Rule, ...] = tuple(rule for part in _PARTS for rule in part.RULES)
 
 def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:
     """Every contract that one side breaks."""
-    view = View(inventory)
+    view = view_of(inventory)
     for part in _PARTS:
         yield from part.findings(view, rules)

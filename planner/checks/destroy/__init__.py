@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from planner.checks.destroy import network
 from planner.checks.destroy.controllers import Controller, Made, chart_name, installed, made
 from planner.checks.destroy.order import Order
-from planner.checks.view import View
+from planner.checks.view import View, view_of
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory
 from planner.inventory.capacity import pods_per_machine
@@ -72,7 +72,7 @@ managed control plane brings itself are not here."""
 
 def findings(inventory: Inventory, _rules: Rules) -> Iterator[Finding]:
     """Whatever `pulumi destroy` would hang on or leave behind."""
-    view, order = View(inventory), Order(inventory.plan)
+    view, order = view_of(inventory), Order(inventory.plan)
     there = list(made(view))
     needed: dict[str, list[str]] = {}
     told: set[str] = set()

@@ -6,16 +6,16 @@ Pods that exist only inside Helm charts are not in a plan, so nothing is said of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from planner.checks.placement import queues as queues
 from planner.checks.placement import volumes as volumes
 from planner.checks.placement.limits import Limit, limits, shortage
 from planner.checks.placement.objects import Attempt, Surroundings
+from planner.checks.placement.placed import Placed, placement_in
 from planner.finding import Finding, Rule
-from planner.inventory import Cluster, Inventory, Rung, Workload
-from planner.inventory.objects import Object
+from planner.inventory import Inventory, Workload
 from planner.inventory.quantity import text
 from planner.rules import Rules
 
@@ -53,19 +53,18 @@ _FINITE = ("Job", "CronJob")
 
 def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: ARG001
     """What keeps pods of a plan from running."""
-    surroundings = Surroundings(inventory)
-    kueue = queues.Kueue(surroundings)
+    placement = placement_in(inventory)
+    surroundings = placement.surroundings
     placed: list[Placed] = []
-    for workload, cluster, near in surroundings.workloads():
-        attempts = _attempts(surroundings, kueue, workload, cluster, near)
-        takers = [attempt for attempt in attempts if not attempt.reasons]
-        if takers:
-            placed.append(Placed(workload, near, takers))
+    for one in placement.placed:
+        if one.takers:
+            placed.append(one)
         else:
             yield POD_FITS.finding(
-                f"{_named(workload)}: no pool in {cluster.region} takes it; nearest is {_nearest(attempts)}",
-                near.resource,
-                subject=workload.part,
+                f"{_named(one.workload)}: no pool in {one.cluster.region} takes it; nearest is"
+                f" {_nearest(one.attempts)}",
+                one.near.resource,
+                subject=one.workload.part,
             )
     by_resource: dict[str, list[Placed]] = {}
     for one in placed:
@@ -81,41 +80,10 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:  # noqa: 
         if workload.urn in surroundings.objects.by_urn
     ]
     yield from volumes.findings(surroundings.objects, everything)
-    yield from kueue.findings(everything)
+    yield from placement.kueue.findings(everything)
 
 
-@dataclass(frozen=True)
-class Placed:
-    """A workload that fits some pool."""
-
-    workload: Workload
-    near: Object
-    takers: list[Attempt]
-
-    @property
-    def rungs(self) -> list[Rung]:
-        """All rungs that take it."""
-        return [taker.rung for taker in self.takers]
-
-    @property
-    def pools(self) -> dict[str, list[Attempt]]:
-        """Pool -> its rungs that take it."""
-        found: dict[str, list[Attempt]] = {}
-        for taker in self.takers:
-            found.setdefault(taker.pool.name, []).append(taker)
-        return found
-
-
-def _attempts(
-    surroundings: Surroundings, kueue: queues.Kueue, workload: Workload, cluster: Cluster, near: Object
-) -> list[Attempt]:
-    """Every rung with what keeps the workload off it: the least, where a queue has several flavors to give it."""
-    also = volumes.selectors(surroundings.objects, workload, near)
-    tries = [surroundings.attempts(variant, cluster, also) for variant in kueue.variants(workload, near)]
-    return [min(same, key=lambda attempt: len(attempt.reasons)) for same in zip(*tries, strict=True)]
-
-
-def _nearest(attempts: list[Attempt]) -> str:
+def _nearest(attempts: Sequence[Attempt]) -> str:
     """The pool with the fewest things wrong, and the first of them."""
     nearest = min(attempts, key=lambda attempt: len(attempt.reasons))
     first, *more = nearest.reasons
@@ -153,8 +121,10 @@ def _gang(surroundings: Surroundings, parts: list[Placed]) -> Iterator[Finding]:
 
 def _replicas(surroundings: Surroundings, one: Placed) -> Iterator[Finding]:
     workload = one.workload
+    # A finite job that may start with fewer pods than it wants starts with what there is.
+    wanted = workload.min_replicas if workload.kind in _FINITE else workload.max_replicas
     bound = limits(surroundings, workload, one.near, one.takers)
-    if bound is None or bound.pods >= max(workload.max_replicas, workload.min_replicas):
+    if bound is None or bound.pods >= max(wanted, workload.min_replicas):
         return
     never = bound.pods < workload.min_replicas
     count = f"never fewer than {workload.min_replicas}" if never else f"up to {workload.max_replicas}"
