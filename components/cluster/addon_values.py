@@ -14,6 +14,11 @@ PROMETHEUS_SERVICE = "prometheus-stack-prometheus"
 QUEUE_METRIC = "triton_queue_seconds_per_request"
 """Custom metric of a pod: seconds that a request waited in Triton's queue, mean over a minute."""
 
+PODS_READY_MINUTES = 60
+"""Within which all pods of what Kueue admitted are ready, or it is evicted and waits again."""
+RECOVERY_MINUTES = 30
+"""Within which a pod that was lost later is ready again, or likewise."""
+
 
 def tolerations(pools: Sequence[Pool]) -> list[dict[str, str]]:
     """What a DaemonSet needs to run on every node of every pool; charts know of the accelerators' taints at most."""
@@ -76,7 +81,19 @@ def neuron(pools: Sequence[Pool]) -> dict[str, Any]:
 
 
 def kueue() -> dict[str, Any]:
-    """Kueue: admits whole jobs, and counts accelerators only."""
+    """Kueue: admits whole jobs, and counts accelerators only. Fields: kueue v0.19.2, apis/config/v1beta2.
+
+    It looks only at namespaces that are labelled `labels.QUEUED`: TrainingQueue labels those that train, and
+    TritonInference its own where it is to be counted. The chart gives all of its webhooks for jobs and pods that
+    selector, so whatever else runs in the cluster, system pods first of all, starts and scales without Kueue.
+
+    When Kueue is away, in labelled namespaces: what runs, runs on. New jobs, new pods and changes of Deployments are
+    refused (the webhooks' failurePolicy is Fail, as the chart has it for the frameworks below; nothing sets it
+    otherwise), and their controllers try again until it is back; pods that wait behind its scheduling gate go on
+    waiting. A server that is counted therefore neither scales out nor replaces a lost pod meanwhile. Hence two
+    replicas on two machines, each of which answers webhooks, and a disruption budget; and a server whose namespace
+    isn't labelled doesn't notice at all.
+    """
     configuration = {
         "apiVersion": "config.kueue.x-k8s.io/v1beta2",
         "kind": "Configuration",
@@ -84,31 +101,99 @@ def kueue() -> dict[str, Any]:
         "metrics": {"bindAddress": ":8443", "enableClusterQueueResources": True},
         "webhook": {"port": 9443},
         "leaderElection": {"leaderElect": True, "resourceName": "c1f6bfd2.kueue.x-k8s.io"},
-        # A job whose machines never all come gives back what it holds, and waits at the end of the queue.
-        "waitForPodsReady": {"timeout": "30m", "blockAdmission": False},
+        "managedJobsNamespaceSelector": {"matchLabels": {labels.QUEUED: "true"}},
+        # Who names no queue runs unasked, such as a person's shell; who asks for accelerators finds them tainted.
+        "manageJobsWithoutQueueName": False,
+        "waitForPodsReady": {
+            # Machines that never all come: the job gives back what it holds. Long enough for flex start, and for a
+            # large model that a counted server loads (TritonInference checks).
+            "timeout": f"{PODS_READY_MINUTES}m",
+            # A pod that was lost and that nothing replaces: likewise. An elastic job trains on with fewer until then.
+            "recoveryTimeout": f"{RECOVERY_MINUTES}m",
+            # Gangs need not start one after the other: each has quota for all of its pods.
+            "blockAdmission": False,
+            # To the end of the queue, a little later each time, and as often as it takes: no backoffLimitCount, which
+            # would leave a job off for good that the cloud had no machines for.
+            "requeuingStrategy": {"timestamp": "Eviction", "backoffBaseSeconds": 60, "backoffMaxSeconds": 1800},
+        },
         "integrations": {
             "frameworks": [
                 "batch/job",
                 "jobset.x-k8s.io/jobset",
                 "trainer.kubeflow.org/trainjob",
-                "kubeflow.org/pytorchjob",
-                "kubeflow.org/mpijob",
                 "ray.io/rayjob",
                 "ray.io/raycluster",
+                # Servers on machines that are lent: each pod is admitted by itself.
+                "pod",
+                "deployment",
             ]
         },
-        # Kueue admits no pod that asks for a resource without quota; these come with the accelerators.
         "resources": {
-            "excludeResourcePrefixes": ["cpu", "memory", "ephemeral-storage", "hugepages-", "vpc.amazonaws.com", "rdma"]
+            # Kueue admits no pod that asks for a resource without quota; these come with the accelerators.
+            "excludeResourcePrefixes": [
+                *("cpu", "memory", "ephemeral-storage", "hugepages-"),
+                *("vpc.amazonaws.com", "networking.gke.io", "rdma"),
+            ]
         },
+        # Its own records of jobs that ended; the jobs themselves are their owners'.
+        "objectRetentionPolicies": {"workloads": {"afterFinished": "168h"}},
+    }
+    spread = {
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"control-plane": "controller-manager"}},
     }
     return {
         "controllerManager": {
             "replicas": 2,
             "podDisruptionBudget": {"enabled": True, "minAvailable": 1},
+            "topologySpreadConstraints": [
+                {**spread, "topologyKey": key} for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+            ],
             "manager": {"resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}},
         },
         "managerConfig": {"controllerManagerConfigYaml": yaml.safe_dump(configuration, sort_keys=False)},
+    }
+
+
+def trainer() -> dict[str, Any]:
+    """Kubeflow Trainer, with JobSet, which it makes jobs of. No runtimes: TrainingRuntimes brings the platform's own.
+
+    Both answer webhooks: while they are away no job is made or changed, and those that run don't notice.
+    """
+    return {
+        "manager": {
+            "replicas": 2,
+            "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},
+        },
+        "jobset": {
+            "install": True,
+            "controller": {
+                "replicas": 2,
+                "podDisruptionBudget": {"enabled": True, "minAvailable": 1},
+                "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
+            },
+        },
+        "runtimes": {"defaultEnabled": False},
+        "dataCache": {"enabled": False},
+    }
+
+
+TRAINER_PODS = {"app.kubernetes.io/name": "kubeflow-trainer", "app.kubernetes.io/component": "manager"}
+"""Labels of Trainer's own pods, for which its chart has no disruption budget."""
+
+
+def kuberay() -> dict[str, Any]:
+    """The KubeRay operator. It has no webhooks: while it is away Ray clusters run on, and nothing heals or scales them.
+    Helm never upgrades the definitions that it comes with (chart's `crds/`)."""
+    return {
+        "replicas": 2,
+        "leaderElectionEnabled": True,
+        # A limit of its CPU, as the chart has it, makes it slow just when many pods change.
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "512Mi"},
+            "limits": {"cpu": "1", "memory": "512Mi"},
+        },
     }
 
 

@@ -10,11 +10,13 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.cluster import addon_values as values
-from components.cluster import charts
+from components.cluster import charts, gpudirect
 from components.cluster.ladder import Pool
 
 STORAGE_CLASS = "encrypted"
 """The default StorageClass: network disks, encrypted with the cluster's key."""
+
+TRAINER_NAMESPACE = "kubeflow-system"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,9 @@ class Addons(pulumi.ComponentResource):
     - Prometheus and its operator, first because others bring monitors for it
     - the adapter that serves Triton's queue time per request to autoscalers
     - Kueue; its queues are TrainingQueue's
+    - where a pool trains: Kubeflow Trainer with JobSet, and KubeRay; their runtimes and jobs are others'
     - EKS: the NVIDIA GPU operator, the EFA and Neuron device plugins, each where a pool needs it. GKE runs its own.
+    - GKE, for pools with GPUDirect: what puts NCCL's plugin on their machines, as Google has it (gpudirect)
 
     Custom resources depend on the release that brings their definitions, so they go first when all is removed.
     """
@@ -62,8 +66,12 @@ class Addons(pulumi.ComponentResource):
             self._release(charts.PROMETHEUS_ADAPTER, values.prometheus_adapter(), "custom-metrics", [monitoring])
         )
         self.made.append(self._release(charts.KUEUE, values.kueue(), "kueue-system"))
+        if any(pool.purpose == "training" for pool in args.pools):
+            self.made += self._training()
         if args.cloud == "aws":
             self.made += self._devices(args.pools, monitoring)
+        else:
+            self.made += self._gpudirect(args.pools)
         self.register_outputs({})
 
     def _storage_class(self, args: AddonOptions) -> k8s.storage.v1.StorageClass:
@@ -87,6 +95,31 @@ class Addons(pulumi.ComponentResource):
             reclaim_policy="Delete",
             opts=pulumi.ResourceOptions(parent=self, depends_on=self._after),
         )
+
+    def _training(self) -> list[pulumi.Resource]:
+        trainer = self._release(charts.TRAINER, values.trainer(), TRAINER_NAMESPACE)
+        budget = k8s.policy.v1.PodDisruptionBudget(
+            f"{self._name}-trainer",
+            metadata={"name": "kubeflow-trainer", "namespace": TRAINER_NAMESPACE},
+            spec={
+                "selector": {"match_labels": values.TRAINER_PODS},
+                "max_unavailable": 1,
+                "unhealthy_pod_eviction_policy": "AlwaysAllow",
+            },
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[trainer]),
+        )
+        return [trainer, budget, self._release(charts.KUBERAY, values.kuberay(), "kuberay-system")]
+
+    def _gpudirect(self, pools: Sequence[Pool]) -> list[pulumi.Resource]:
+        return [
+            k8s.apps.v1.DaemonSet(
+                f"{self._name}-{name}",
+                metadata={"name": name, "namespace": gpudirect.NAMESPACE, "labels": gpudirect.labels_of(name)},
+                spec=spec,
+                opts=pulumi.ResourceOptions(parent=self, depends_on=self._after),
+            )
+            for name, spec in gpudirect.daemon_sets(pools).items()
+        ]
 
     def _devices(self, pools: Sequence[Pool], monitoring: pulumi.Resource) -> list[pulumi.Resource]:
         made = []

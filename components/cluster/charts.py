@@ -2,7 +2,9 @@
 
 Versions as found on 2026-11-22, in each chart's Chart.yaml or release tag: aws/karpenter-provider-aws v1.14.1 (its
 compatibility matrix: Kubernetes 1.30 to 1.36), kubernetes-sigs/kueue v0.19.2, aws/eks-charts,
-prometheus-community/helm-charts, NVIDIA/gpu-operator v26.7.0, aws-neuron/neuron-helm-charts 1.10.0.
+prometheus-community/helm-charts, NVIDIA/gpu-operator v26.7.0, aws-neuron/neuron-helm-charts 1.10.0,
+ray-project/kuberay v1.7.0; kubeflow/trainer v2.4.0 (its releases, November 2026; the values were read at v2.3.0, which
+brings JobSet 0.12.0). Kueue 0.19 is built against Trainer 2.2 and KubeRay 1.6 and asks for Trainer 2.0 or later.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ EFA_DEVICE_PLUGIN = Chart("aws-efa-k8s-device-plugin", "v0.5.30", EKS_CHARTS)
 NEURON = Chart("oci://public.ecr.aws/neuron/neuron-helm-chart", "1.10.0")
 GPU_OPERATOR = Chart("gpu-operator", "v26.7.0", "https://helm.ngc.nvidia.com/nvidia")
 KUEUE = Chart("oci://registry.k8s.io/kueue/charts/kueue", "0.19.2")
+TRAINER = Chart("oci://ghcr.io/kubeflow/charts/kubeflow-trainer", "2.4.0")
+KUBERAY = Chart("kuberay-operator", "1.7.0", "https://ray-project.github.io/kuberay-helm")
 PROMETHEUS_STACK = Chart("kube-prometheus-stack", "88.5.3", PROMETHEUS_CHARTS)
 PROMETHEUS_ADAPTER = Chart("prometheus-adapter", "5.3.0", PROMETHEUS_CHARTS)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from components.accelerators import accelerator, best_machine
+from components.cluster.addon_values import PODS_READY_MINUTES
 from components.inference.clouds import CLOUDS
 from components.inference.pod import Model
 
@@ -130,3 +131,22 @@ def checked_url(name: str, url: str, prefix: str) -> str:
             f"<bucket URL>/{prefix}: the pods may read nothing else"
         )
     return url
+
+
+def checked_queue(name: str, queue: str) -> str:
+    """The ClusterQueue's name, if it is one: TrainingQueue gives an empty one where it lends nothing."""
+    if not _NAME.fullmatch(queue):
+        raise ValueError(
+            f"TritonInference {name!r}: cluster_queue is {queue!r}; give the name of a ClusterQueue, or leave it out"
+        )
+    return queue
+
+
+def check_admission(name: str, deadline_s: int) -> None:
+    """ValueError for a server that Kueue would evict before it is ready, each time anew."""
+    if deadline_s > PODS_READY_MINUTES * 60:
+        raise ValueError(
+            f"TritonInference {name!r}: cluster_queue is given, and a pod may take {deadline_s} s until it is ready; "
+            f"Kueue takes it away after {PODS_READY_MINUTES} minutes. Leave cluster_queue out, or give the bandwidths "
+            "that are measured (load_bandwidth_gib_s, device_bandwidth_gib_s)"
+        )

@@ -7,14 +7,23 @@ import pulumi_kubernetes as k8s
 
 from components import arguments
 from components.accelerators import accelerator, machines
-from components.inference.arguments import DEFAULT_MONITORING, DEFAULT_PREFIX, checked_models, checked_url
+from components.inference.arguments import (
+    DEFAULT_MONITORING,
+    DEFAULT_PREFIX,
+    check_admission,
+    checked_models,
+    checked_queue,
+    checked_url,
+)
 from components.inference.clouds import CLOUDS
 from components.inference.pod import Server, pod_template
 from components.inference.scaling import autoscaler_spec
 from components.inference.startup import progress_deadline_s, startup_probe
 from components.inference.traffic import GRPC, HTTP, METRICS, server_policy
+from components.labels import QUEUED
 from components.security import WorkloadIdentity
 from components.security.traffic import DENY_ALL
+from components.training import queues
 
 DEFAULT_QUEUE_OBJECTIVE_MS = 50.0
 DEFAULT_LOAD_GIB_S = 0.25
@@ -91,6 +100,11 @@ class TritonInferenceArgs(TypedDict):
     GPUs."""
     memory_gib: NotRequired[float]
     """Memory for each pod in GiB, /dev/shm (1 GiB a GPU) included. Default as for `cpu`."""
+    cluster_queue: NotRequired[pulumi.Input[str]]
+    """Kueue's ClusterQueue that the pods count in: TrainingQueue's `serving_cluster_queue`, where idle machines of the
+    pool are lent to training. Each pod is then admitted before it starts and takes back what was lent, and while Kueue
+    is away no new pod starts (components.cluster.addon_values.kueue). Give it from the start: Kueue refuses it for a
+    Deployment whose pods run. Default none: nothing is counted, nothing waits."""
     monitoring_namespace: NotRequired[str]
     """Namespace of the Prometheus that scrapes the pods; default `monitoring`."""
     service: NotRequired[str]
@@ -105,9 +119,9 @@ class TritonInference(pulumi.ComponentResource):
     """A Triton deployment that starts only with models it has verified, and stops only after it has drained.
 
     Built in a namespace of its own, in this order: the identity that may read the model repository and nothing else;
-    the network policies; the Service; the Deployment, whose init container copies the models to local NVMe and
-    verifies them before Triton loads just these; a disruption budget; the autoscaler on queue time per request; the
-    PodMonitor.
+    the network policies; the Service; the LocalQueue, where a `cluster_queue` is given; the Deployment, whose init
+    container copies the models to local NVMe and verifies them before Triton loads just these; a disruption budget; the
+    autoscaler on queue time per request; the PodMonitor.
 
     Takes a Kubernetes provider, and the cloud's, from `opts`. What `opts.depends_on` names (operators, CRDs) is waited
     for by every child. ValueError, naming the argument, for anything that Kubernetes or the catalog would refuse.
@@ -139,6 +153,9 @@ class TritonInference(pulumi.ComponentResource):
         deadline_s = progress_deadline_s(
             size_bytes, args.get("load_bandwidth_gib_s", DEFAULT_LOAD_GIB_S) * _GIB, startup
         )
+        counted = "cluster_queue" in args
+        if counted:
+            check_admission(name, deadline_s)
         # Pulumi waits for the Deployment as long as Kubernetes itself does.
         patient = pulumi.CustomTimeouts(create=f"{deadline_s}s", update=f"{deadline_s}s")
 
@@ -146,7 +163,10 @@ class TritonInference(pulumi.ComponentResource):
             f"{name}-namespace",
             metadata={
                 "name": args["namespace"],
-                "labels": {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")},
+                "labels": {
+                    **{f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")},
+                    **({QUEUED: "true"} if counted else {}),
+                },
             },
             opts=child,
         )
@@ -219,9 +239,30 @@ class TritonInference(pulumi.ComponentResource):
             },
             opts=child,
         )
+        queued: list[pulumi.Resource] = []
+        if counted:
+            queue = pulumi.Output.from_input(args["cluster_queue"]).apply(lambda value: checked_queue(name, value))
+            queued.append(
+                k8s.apiextensions.CustomResource(
+                    f"{name}-queue",
+                    api_version=queues.API_VERSION,
+                    kind="LocalQueue",
+                    metadata={**placed, "name": name},
+                    spec={"clusterQueue": queue},
+                    opts=child,
+                )
+            )
         deployment = k8s.apps.v1.Deployment(
             f"{name}-deployment",
-            metadata={**placed, "name": name},
+            metadata={
+                **placed,
+                "name": name,
+                # Kueue's webhook hands both on to the pods, which it then admits one by one.
+                "labels": {
+                    **labels,
+                    **({queues.QUEUE_LABEL: name, queues.PRIORITY_LABEL: queues.SERVING} if counted else {}),
+                },
+            },
             spec={
                 # No `replicas`: with server-side apply a field that is left out belongs to whoever sets it, here the
                 # autoscaler. Stated, even with ignore_changes, each replacement would start at that number again.
@@ -235,7 +276,9 @@ class TritonInference(pulumi.ComponentResource):
             # first, GKE makes a pod ready only once the load balancer knows it.
             opts=pulumi.ResourceOptions.merge(
                 child,
-                pulumi.ResourceOptions(depends_on=[account, identity, service, *policies], custom_timeouts=patient),
+                pulumi.ResourceOptions(
+                    depends_on=[account, identity, service, *policies, *queued], custom_timeouts=patient
+                ),
             ),
         )
         k8s.policy.v1.PodDisruptionBudget(

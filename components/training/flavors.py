@@ -16,6 +16,7 @@ Who prefers a gang on one rung to a gang that runs names the pool (`TrainingQueu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,11 +48,14 @@ TOPOLOGY_LEVELS = {
         "kubernetes.io/hostname",
     ),
 }
-"""Labels of nodes by which the clouds tell where machines are, the widest first; Kueue leaves out nodes that lack one.
+"""Labels of nodes by which the clouds tell where machines are, the widest first."""
 
-AWS: the cloud controller puts them on P, Trn and HPC machines (kubernetes/cloud-provider-aws, pkg/providers/v1/
-topology.go). GCP: https://cloud.google.com/ai-hypercomputer/docs/workloads/schedule-gke-workloads-tas, and for A3 High
-and Mega .../docs/nccl/test-gke-custom-a3-mega-high.
+PLACED = {"aws": re.compile(r"(hpc|trn|p)[0-9]+[a-z]*(-[a-z0-9]+)?\.[0-9a-z]+"), "gcp": re.compile(r"a[34]-.+")}
+"""Machine types whose nodes have all of these labels; Kueue admits nothing to nodes that lack one.
+
+AWS: what its cloud controller labels (kubernetes/cloud-provider-aws, pkg/providers/v1/topology.go); G machines with EFA
+are not among them. GCP: https://cloud.google.com/ai-hypercomputer/docs/workloads/schedule-gke-workloads-tas, and for A3
+High and Mega https://cloud.google.com/ai-hypercomputer/docs/nccl/test-gke-custom-a3-mega-high.
 """
 
 
@@ -64,7 +68,7 @@ class Flavor:
     pool: Pool
     machines: int
     lent: int
-    """Of these, machines that others may borrow: those beyond the pool's minimum."""
+    """Of these, machines that others may borrow: those that come and go."""
     rung: str = ""
     """Its rung; empty for the whole ladder."""
     topology: bool = False
@@ -120,7 +124,8 @@ def flavors(pools: Sequence[Pool], whole_rungs: Collection[str] = ()) -> list[Fl
 
 
 def _ladder(pool: Pool) -> Flavor:
-    return Flavor(f"{pool.name}-ladder", pool, pool.maximum, pool.maximum - pool.minimum)
+    standing = sum(capacity.standing for capacity in capacities(pool))
+    return Flavor(f"{pool.name}-ladder", pool, pool.maximum, pool.maximum - standing)
 
 
 def _by_rung(pool: Pool) -> list[Flavor]:
@@ -135,6 +140,6 @@ def _by_rung(pool: Pool) -> list[Flavor]:
         machines = capacity.standing + elastic
         if machines:
             kind = capacity.rung.kind
-            topology = pool.static and pool.fabric
+            topology = pool.static and pool.fabric and bool(PLACED[pool.cloud].fullmatch(pool.machine.name))
             found.append(Flavor(f"{pool.name}-{kind}", pool, machines, elastic, kind, topology))
     return found

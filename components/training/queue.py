@@ -28,9 +28,9 @@ class TrainingQueueArgs(TypedDict):
     namespaces: list[str]
     """Namespaces that jobs come from. They exist; each gets the LocalQueue `training` and is labelled as Kueue's."""
     lend_serving: NotRequired[bool]
-    """Let jobs borrow what serving pools leave idle beyond their minimum. Default true. Then everything that serves
-    from those pools has to wait in the serving queue (TritonInference, `cluster_queue`): pods that Kueue doesn't see
-    use machines that it lends."""
+    """Let jobs borrow what serving pools leave idle, but for machines that always stand. Default true. Then everything
+    that serves from those pools has to wait in the serving queue (TritonInference, `cluster_queue`): pods that Kueue
+    doesn't see use machines that it lends."""
     whole_rungs: NotRequired[list[str]]
     """Names of training pools each of whose rungs is counted by itself, so that a gang lands on one of them, whole, and
     waits for it even if the cloud has none. Static pools are in any case. Default none: the ladder goes by stock."""

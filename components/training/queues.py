@@ -58,7 +58,9 @@ def training(own: Sequence[Flavor], borrowed: Sequence[Flavor], namespaces: Sequ
 
 
 def serving(own: Sequence[Flavor]) -> dict[str, Any]:
-    """Spec of the serving queue: lends what is idle beyond the pools' minimum, and takes it back from anyone."""
+    """Spec of the serving queue: lends what is idle of the machines that come and go, and takes it back from anyone.
+
+    What always stands is not lent: a server that scales by a replica or two doesn't wait for a job to save."""
     quotas = [(flavor, {"nominalQuota": flavor.quota, "lendingLimit": flavor.lending_limit}) for flavor in own]
     return {
         "cohortName": COHORT,

@@ -158,17 +158,23 @@ FEATURES = [
         ),
     ),
     feature(
-        "Queues with quotas that match the pools",
+        "Jobs wait for all of their machines",
         "",
-        *[
-            Offered(
-                "Kueue",
-                lambda p: (
-                    "kueue" in charts(p) and {"serving", "training"} <= set(values(p, CLUSTER_QUEUE, "metadata.name"))
-                ),
-            )
-        ]
-        * 2,
+        *[Offered("Kueue", lambda p: "kueue" in charts(p) and not values(p, CLUSTER_QUEUE))] * 2,
+    ),
+    feature(
+        "Operators of training jobs, where a pool trains",
+        "node_pools.purpose",
+        *[Offered("Kubeflow Trainer, KubeRay", lambda p: {"kubeflow-trainer", "kuberay-operator"} <= charts(p))] * 2,
+    ),
+    feature(
+        "NCCL's plugin for the fabric",
+        "node_pools.fabric",
+        NotOffered("EFA's is in the container images; its device plugin is an add-on"),
+        Offered(
+            "Google's installers on the machines",
+            lambda p: "nccl-tcpxo-installer" in values(p, "kubernetes:apps/v1:DaemonSet", "metadata.name"),
+        ),
     ),
     feature(
         "Metrics for autoscaling of inference",

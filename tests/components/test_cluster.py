@@ -11,7 +11,7 @@ from components import labels
 from components.cluster import GpuCluster, charts
 from components.cluster.addon_values import QUEUE_METRIC
 from planner.engine import PreviewFailed
-from planner.plan import SECRET, UNKNOWN
+from planner.plan import SECRET, UNKNOWN, Plan
 from tests.components.clusters import (
     BATCH,
     CLOUDS,
@@ -19,7 +19,6 @@ from tests.components.clusters import (
     SERVE,
     TRAIN,
     default,
-    depends,
     objects,
     plan_with,
     releases,
@@ -52,7 +51,7 @@ def test_everything_in_the_cluster_uses_its_own_provider(cloud: str) -> None:
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_releases_are_pinned_atomic_and_in_their_own_namespaces(cloud: str) -> None:
     found = releases(default(cloud))
-    expected = {"kueue", "kube-prometheus-stack", "prometheus-adapter"}
+    expected = {"kueue", "kube-prometheus-stack", "prometheus-adapter", "kubeflow-trainer", "kuberay-operator"}
     if cloud == "aws":
         expected |= {"karpenter", "karpenter-crd", "aws-load-balancer-controller", "gpu-operator"}
         expected |= {"aws-efa-k8s-device-plugin"}
@@ -65,23 +64,52 @@ def test_releases_are_pinned_atomic_and_in_their_own_namespaces(cloud: str) -> N
     assert found["kueue"].inputs["chart"] == "oci://registry.k8s.io/kueue/charts/kueue"
 
 
+def _kueue(plan: Plan) -> dict[str, Any]:
+    values = releases(plan)["kueue"].inputs["values"]
+    return yaml.safe_load(values["managerConfig"]["controllerManagerConfigYaml"])
+
+
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_queues_match_the_pools_and_come_after_kueue(cloud: str) -> None:
+def test_kueue_looks_at_labelled_namespaces_alone_and_counts_accelerators_alone(cloud: str) -> None:
     plan = default(cloud)
-    pools = {pool["name"]: pool for pool in CLOUDS[cloud]["node_pools"]}
-    flavors, found = objects(plan, "ResourceFlavor"), objects(plan, "ClusterQueue")
-    assert set(flavors) == set(pools)
-    assert set(found) == {"serving", "training"}
-    kueue = releases(plan)["kueue"]
-    for resource in [*flavors.values(), *found.values()]:
-        assert resource.inputs["apiVersion"] == "kueue.x-k8s.io/v1beta2"
-        assert depends(plan, resource, kueue)
-    for queue in found.values():
-        assert queue.inputs["spec"]["cohortName"] in objects(plan, "Cohort")
-    (group,) = found["serving"].inputs["spec"]["resourceGroups"]
-    assert group["flavors"] == [{"name": "serve", "resources": [{"name": "nvidia.com/gpu", "nominalQuota": 40}]}]
-    configuration = yaml.safe_load(kueue.inputs["values"]["managerConfig"]["controllerManagerConfigYaml"])
-    assert {"cpu", "memory"} <= set(configuration["resources"]["excludeResourcePrefixes"])
+    assert not objects(plan, "ClusterQueue"), "queues are TrainingQueue's"
+    configuration = _kueue(plan)
+    selector = configuration["managedJobsNamespaceSelector"]
+    # No namespace that the cluster makes has the label, kube-system and kueue-system least of all.
+    assert selector == {"matchLabels": {labels.QUEUED: "true"}}
+    for namespace in objects(plan, "Namespace").values():
+        assert labels.QUEUED not in namespace.inputs["metadata"].get("labels", {})
+    frameworks = set(configuration["integrations"]["frameworks"])
+    assert frameworks >= {"trainer.kubeflow.org/trainjob", "jobset.x-k8s.io/jobset", "batch/job", "ray.io/rayjob"}
+    assert frameworks >= {"ray.io/raycluster", "pod", "deployment"}
+    excluded = tuple(configuration["resources"]["excludeResourcePrefixes"])
+    for counted in labels.ACCELERATOR_TAINTS:
+        assert not counted.startswith(excluded)
+    for beside in ("cpu", "memory", "hugepages-2Mi", "vpc.amazonaws.com/efa", "networking.gke.io.networks/gpudirect-0"):
+        assert beside.startswith(excluded)
+
+
+def test_kueue_takes_back_what_never_becomes_ready_and_never_gives_up() -> None:
+    waiting = _kueue(default("aws"))["waitForPodsReady"]
+    assert (waiting["timeout"], waiting["recoveryTimeout"]) == ("60m", "30m")
+    assert "backoffLimitCount" not in waiting["requeuingStrategy"]
+    controller = releases(default("aws"))["kueue"].inputs["values"]["controllerManager"]
+    assert controller["replicas"] == 2
+    assert controller["podDisruptionBudget"] == {"enabled": True, "minAvailable": 1}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_operators_of_training_come_with_pools_that_train(cloud: str) -> None:
+    assert not {"kubeflow-trainer", "kuberay-operator"} & set(releases(plan_with(cloud, node_pools=[SERVE])))
+    plan = default(cloud)
+    trainer = releases(plan)["kubeflow-trainer"]
+    assert trainer.inputs["values"]["runtimes"] == {"defaultEnabled": False}
+    assert trainer.inputs["values"]["jobset"]["install"] is True
+    (budget,) = objects(plan, "PodDisruptionBudget").values()
+    assert budget.inputs["metadata"]["namespace"] == "kubeflow-system"
+    assert "kubeflow-system" in objects(plan, "Namespace")
+    # The chart's own labels: app.kubernetes.io/name is its name, which is also the release's.
+    assert budget.inputs["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] == trainer.inputs["name"]
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -197,7 +197,7 @@ def test_pools_without_gpu_or_fabric_bring_no_device_plugin() -> None:
     cpu = {"name": "cpu", "purpose": "serving", "min": 0, "max": 3, "ladder": [{"kind": "spot"}]}
     plan = plan_with("aws", node_pools=[cpu])
     assert not {"gpu-operator", "aws-efa-k8s-device-plugin"} & set(releases(plan))
-    assert not objects(plan, "ClusterQueue")
+    assert not objects(plan, "DaemonSet"), "GPUDirect is Google's"
     neuron = {**cpu, "name": "neuron", "accelerator": "trainium2", "ladder": [{"kind": "capacity-block",
               "reservations": ["cr-0a"]}]}  # fmt: skip
     assert "neuron-helm-chart" in releases(plan_with("aws", region="us-east-2", node_pools=[neuron]))

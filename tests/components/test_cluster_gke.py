@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.cluster.gke import account_id
 from planner.plan import UNKNOWN
-from tests.components.clusters import default, depends, objects, plan_with
+from tests.components.clusters import FLEX, SERVE, default, depends, objects, plan_with
 
 
 def test_gke_is_regional_private_and_hardened() -> None:
@@ -90,6 +90,48 @@ def test_gke_fabric_has_its_networks_on_nodes_and_for_pods() -> None:
     networks = objects(plan, "Network")
     assert len(networks) == len(objects(plan, "GKENetworkParamSet")) == len(attached) > 0
     assert objects(plan, "GKENetworkParamSet")["gpudirect-1"].inputs["spec"]["vpc"] == "g1"
+
+
+def test_gke_fabric_has_nccls_plugin_on_its_machines_and_on_no_others() -> None:
+    h100 = {"a3-megagpu-8g": "tcpxo", "a3-highgpu-8g": "tcpx"}
+    plan = plan_with(
+        "gcp",
+        node_pools=[
+            SERVE,
+            *({**FLEX, "name": fabric, "machine_type": machine} for machine, fabric in h100.items()),
+            {
+                **FLEX,
+                "name": "ultra",
+                "accelerator": "h200",
+                "machine_type": "a3-ultragpu-8g",
+                "ladder": [{"kind": "spot"}],
+            },
+            {**FLEX, "name": "plain", "machine_type": "a3-megagpu-8g", "fabric": False},
+        ],
+    )
+    found = objects(plan, "DaemonSet")
+    assert set(found) == {"nccl-tcpx-installer", "nccl-tcpxo-installer", "nccl-rdma-installer", "device-injector"}
+    where = {}
+    for name, one in found.items():
+        pod = one.inputs["spec"]["template"]["spec"]
+        affinity = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        (term,) = affinity["nodeSelectorTerms"]
+        (match,) = term["matchExpressions"]
+        assert (match["key"], match["operator"]) == ("aicloud.dev/pool", "In")
+        where[name] = match["values"]
+        assert pod["tolerations"] == [{"operator": "Exists"}]
+        for container in (*pod.get("initContainers", []), *pod["containers"]):
+            assert ":" in container["image"].rpartition("/")[2], container["image"]
+            assert container["resources"]["limits"]["memory"]
+    assert where == {
+        "nccl-tcpx-installer": ["tcpx"],
+        "nccl-tcpxo-installer": ["tcpxo"],
+        "nccl-rdma-installer": ["ultra"],
+        "device-injector": ["tcpx", "tcpxo"],  # with RDMA no side container needs the GPUs
+    }
+    plugin = found["nccl-tcpxo-installer"].inputs["spec"]["template"]["spec"]["initContainers"][1]
+    assert plugin["image"].endswith("gpudirect-tcpxo/nccl-plugin-gpudirecttcpx-dev:v1.0.15")
+    assert "cp -r /var/lib/tcpxo/lib64/. /usr/local/nvidia/lib64" in plugin["args"][0]
 
 
 def test_gke_compute_classes_list_rungs_in_order_and_go_before_their_pools() -> None:

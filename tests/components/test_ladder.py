@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from components.accelerators import CpuMachine, MachineType, best_machine, cpu_machine
-from components.cluster import gke_pools, karpenter_pools, queues
+from components.cluster import gke_pools, karpenter_pools
 from components.cluster.ladder import CPU_RUNGS, GpuSharing, Pool, Rung, Taint, capacities
+from components.training.flavors import flavors
 
 H100 = {
     cloud: best_machine("h100-80gb", cloud, region, 8)
@@ -240,23 +241,29 @@ def test_gke_sharing() -> None:
     assert gpu["gpu_partition_size"] == "1g.10gb"
 
 
-# ---- queues
+# ---- what queues count
 
 
-@given(st.lists(pools(clouds=("aws",)), min_size=1, max_size=3, unique_by=lambda pool: pool.name))
+@given(st.lists(pools(clouds=("aws", "gcp")), min_size=1, max_size=3, unique_by=lambda pool: pool.name), st.booleans())
 @settings(max_examples=30, suppress_health_check=[HealthCheck.filter_too_much])  # many ladders are refused
-def test_quota_is_what_the_pools_hold_and_flavors_tolerate_their_taints(found: list[Pool]) -> None:
-    flavors = queues.flavors(found)
-    for purpose, queue in queues.cluster_queues(found).items():
-        for group in queue["resourceGroups"]:
-            for flavor in group["flavors"]:
-                (pool,) = [pool for pool in found if pool.name == flavor["name"]]
-                assert pool.purpose == purpose
-                assert flavor["resources"] == [{"name": pool.resource, "nominalQuota": pool.maximum * pool.devices}]
-                spec = flavors[pool.name]
-                assert spec["nodeLabels"].items() <= pool.labels.items()
-                assert {t["key"] for t in spec["tolerations"]} == {t.key for t in pool.taints}
-    assert set(flavors) == {pool.name for pool in found if pool.accelerator}
+def test_quota_is_what_the_pools_hold_and_flavors_tolerate_their_taints(found: list[Pool], whole: bool) -> None:
+    named = [pool.name for pool in found] if whole else []
+    made = flavors(found, named)
+    assert len({flavor.name for flavor in made}) == len(made)
+    assert {flavor.pool.name for flavor in made} == {pool.name for pool in found if pool.accelerator}
+    for pool in found:
+        own = [flavor for flavor in made if flavor.pool is pool]
+        if own:
+            # However it is cut, never more and never less than the pool's maximum.
+            assert sum(flavor.quota for flavor in own) == pool.maximum * pool.devices
+            if whole or pool.static:
+                rungs = [rung.kind for rung in pool.ladder]
+                assert [rungs.index(flavor.rung) for flavor in own] == sorted(rungs.index(f.rung) for f in own)
+        for flavor in own:
+            assert 0 <= flavor.lending_limit <= flavor.quota
+            assert {(t["key"], t["value"], t["effect"]) for t in flavor.spec()["tolerations"]} == {
+                (t.key, t.value, t.effect) for t in pool.taints
+            }
 
 
 # ---- refusals
