@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
     from components.security import WorkloadIdentity, WorkloadIdentityArgs
     from components.storage import TieredStorage, TieredStorageArgs
-    from components.training import TrainingQueue, TrainingQueueArgs
+    from components.training import (
+        TrainingJob,
+        TrainingJobArgs,
+        TrainingQueue,
+        TrainingQueueArgs,
+        TrainingRuntimes,
+        TrainingRuntimesArgs,
+    )
 
 _ROOMS = {
     "BudgetAlarm": "billing",
@@ -29,8 +36,12 @@ _ROOMS = {
     "RegionalNetworkArgs": "network",
     "TieredStorage": "storage",
     "TieredStorageArgs": "storage",
+    "TrainingJob": "training",
+    "TrainingJobArgs": "training",
     "TrainingQueue": "training",
     "TrainingQueueArgs": "training",
+    "TrainingRuntimes": "training",
+    "TrainingRuntimesArgs": "training",
     "TritonInference": "inference",
     "TritonInferenceArgs": "inference",
     "WorkloadIdentity": "security",
@@ -50,8 +61,12 @@ __all__ = [
     "RegionalNetworkArgs",
     "TieredStorage",
     "TieredStorageArgs",
+    "TrainingJob",
+    "TrainingJobArgs",
     "TrainingQueue",
     "TrainingQueueArgs",
+    "TrainingRuntimes",
+    "TrainingRuntimesArgs",
     "TritonInference",
     "TritonInferenceArgs",
     "WorkloadIdentity",

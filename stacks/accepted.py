@@ -94,8 +94,8 @@ def image(value: str) -> str:
 
 
 def job_name(value: str) -> str:
-    # pods are called <region>-<name>-node-<node>-<five letters>, and a pod's host name has 63 characters
-    return _matches(r"[a-z]([-a-z0-9]{0,28}[a-z0-9])?", value, "1 to 30 of a-z, 0-9 and -, beginning with a letter")
+    # Pods are called <region>-<name>-node-0-<node>-<five letters>, in 63 characters; regions have up to 23.
+    return _matches(r"[a-z]([-a-z0-9]{0,22}[a-z0-9])?", value, "1 to 24 of a-z, 0-9 and -, beginning with a letter")
 
 
 def object_prefix(value: str) -> str:

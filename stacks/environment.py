@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import pulumi
-import pulumi_kubernetes as k8s
 
 from components import (
     BudgetAlarm,
@@ -16,19 +15,14 @@ from components import (
     RegionalEndpoint,
     RegionalNetwork,
     TieredStorage,
-    TrainingQueue,
     TritonInference,
 )
 from components.accelerators import CATALOG
 from components.inference.traffic import HTTP
 from components.routing import neg_annotation, neg_name
-from components.security.traffic import DENY_ALL, among_themselves
+from stacks import training
 from stacks.settings import Region, Settings
-
-TRAINING_NAMESPACE = "training"
-"""Where training jobs run, and where the storage tiers have their claims."""
-MONITORING_NAMESPACE = "monitoring"
-"""Where a cluster's Prometheus runs (components.cluster.addons)."""
+from stacks.training import RegionalTraining, TrainingNamespace
 
 
 class Environment:
@@ -92,8 +86,7 @@ class RegionalPlatform:
 
     def __init__(self, settings: Settings, region: Region, tags: dict[str, str]) -> None:
         self.region = region
-        self._place_of_pools: dict[str, Any] = {"cloud": region.cloud, "region": region.name}
-        self._place: dict[str, Any] = {**self._place_of_pools, "tags": tags}
+        self._place: dict[str, Any] = {"cloud": region.cloud, "region": region.name, "tags": tags}
         pools = settings.node_pools_in(region)
         name = partial("{}-{}".format, region.name)
 
@@ -130,8 +123,7 @@ class RegionalPlatform:
             },
         )
         trains = "training" in region.purposes
-        namespace = self._training_namespace() if trains else []
-        self.queue = self._queue(settings, namespace) if trains else None
+        namespace = TrainingNamespace(settings, region, self.cluster) if trains else None
         self.storage = TieredStorage(
             name("storage"),
             {
@@ -140,48 +132,17 @@ class RegionalPlatform:
                 "network_cidr": self.network.network_cidr,
                 "private_subnet_ids": self.network.private_subnet_ids,
                 "zones": self.network.zones,
-                "namespaces": [TRAINING_NAMESPACE] if trains else [],
+                "namespaces": [training.NAMESPACE] if trains else [],
                 **_tiers(settings, region),
                 "protect": settings.protect,
             },
-            self._in_cluster(*namespace),
+            self._in_cluster(*(namespace.made if namespace else ())),
+        )
+        self.training = (
+            RegionalTraining(settings, region, tags, self.cluster, self.storage, namespace) if namespace else None
         )
         self.inference = self._inference(settings)
         self.endpoint = self._endpoint(settings)
-
-    def _training_namespace(self) -> list[pulumi.Resource]:
-        """Where jobs will come, closed before the first one does."""
-        name = f"{self.region.name}-training"
-        namespace = k8s.core.v1.Namespace(
-            name,
-            metadata={"name": TRAINING_NAMESPACE},
-            opts=pulumi.ResourceOptions(provider=self.cluster.kubernetes, parent=self.cluster),
-        )
-        policies = {"deny-all": DENY_ALL, "traffic": among_themselves(self.region.cloud, MONITORING_NAMESPACE)}
-        return [
-            namespace,
-            *(
-                k8s.networking.v1.NetworkPolicy(
-                    f"{name}-{purpose}",
-                    metadata={"namespace": namespace.metadata["name"], "name": f"training-{purpose}"},
-                    spec=spec,
-                    opts=pulumi.ResourceOptions(parent=self.cluster, provider=self.cluster.kubernetes),
-                )
-                for purpose, spec in policies.items()
-            ),
-        ]
-
-    def _queue(self, settings: Settings, namespace: list[pulumi.Resource]) -> TrainingQueue:
-        return TrainingQueue(
-            f"{self.region.name}-queue",
-            {
-                **self._place_of_pools,
-                "node_pools": [pool.component_args() for pool in settings.node_pools_in(self.region)],
-                "namespaces": [TRAINING_NAMESPACE],
-                "lend_serving": settings.lends(self.region),
-            },
-            self._in_cluster(*namespace),
-        )
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(providers=[self.cluster.kubernetes], depends_on=[*self.cluster.addons, *after])
@@ -209,6 +170,7 @@ class RegionalPlatform:
                 "encryption_key": self.storage.encryption_key,
                 "accelerator": models[0].accelerator,
                 **_pool_of(settings, self.region, models[0].accelerator),
+                **({"cluster_queue": self.training.queue.serving_cluster_queue} if self.training else {}),
                 "gpus": max(model.gpus for model in models),
                 "min_replicas": max(model.min_replicas for model in models),
                 "max_replicas": max(model.max_replicas for model in models),
@@ -216,7 +178,7 @@ class RegionalPlatform:
                 "client_cidrs": [self.region.cidr],
                 "service_annotations": annotations,
             },
-            self._in_cluster(),
+            self._in_cluster(*([self.training.queue] if self.training else ())),
         )
 
     def _endpoint(self, settings: Settings) -> RegionalEndpoint | None:

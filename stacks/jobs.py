@@ -67,6 +67,8 @@ class TrainingJob(Run):
     """machines it starts with"""
     fabric: bool = False
     """use the machines' fabric (EFA, GPUDirect)"""
+    compact: bool = False
+    """on the machines of static pools, which always stand and lie close together; without it, never on those"""
 
 
 class Sweep(Run):

@@ -80,6 +80,19 @@ def _place(path: str, run: Run, regions: list[Region], pools: list[NodePool], co
     # What is wrong with a pool's own fabric is told of the pool.
     if isinstance(run, TrainingJob) and run.fabric and not any(pool.fabric for pool, _ in fitting):
         yield Problem(f"{path}.fabric", True, f"false: no pool with {run.accelerator} in {region.region} has a fabric")
+    elif isinstance(run, TrainingJob):
+        yield from _kind_of_pool(path, run, region, [pool for pool, _ in fitting])
+
+
+def _kind_of_pool(path: str, run: TrainingJob, region: Region, pools: list[NodePool]) -> Iterator[Problem]:
+    """Machines that lie close together are for jobs that say so, and for no others (TrainingQueue)."""
+    together = [pool for pool in pools if pool.static and pool.fabric]
+    if run.compact and not together:
+        accepted = f"false: no pool with {run.accelerator} in {region.region} is static and has a fabric"
+        yield Problem(f"{path}.compact", True, accepted)
+    if not run.compact and len(together) == len(pools):
+        accepted = f"true: all pools with {run.accelerator} in {region.region} are static and have a fabric"
+        yield Problem(f"{path}.compact", False, accepted)
 
 
 def _usable(pool: NodePool, region: Region) -> bool:
