@@ -13,9 +13,11 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 import pytest
+from torch.distributed.run import config_from_args
 
 from components.cluster.addon_values import prometheus_adapter
 from components.inference import TritonInference
+from components.training import TrainingJob, TrainingRuntimes
 from planner.plan import UNKNOWN, Plan, Resource
 from tests.support import plan_of
 
@@ -62,23 +64,33 @@ def problems(plan: Plan, capsys: pytest.CaptureFixture[str]) -> list[str]:
     found = []
     for command in commands(plan):
         try:
-            parser_of(command.module).parse_args(list(command.arguments))
-        except SystemExit:
+            make, understand = parser_of(command.module)
+            understand(make().parse_args(list(command.arguments)))
+        except SystemExit as end:
+            if end.code == 0:
+                continue  # --help
             found.append(f"{command.resource}: {command.place}: {capsys.readouterr().err.strip().splitlines()[-1]}")
-        except LookupError as error:
+        except (LookupError, ValueError, AssertionError) as error:
             found.append(f"{command.resource}: {command.place}: {error}")
     return found
 
 
-def parser_of(module: str) -> ArgumentParser:
-    """A workload's parser: `parser()` in its module `cli`, or in itself where it is a single file."""
+def parser_of(module: str) -> tuple[Callable[[], ArgumentParser], Callable[[Any], Any]]:
+    """A workload's parser, and what else it makes of the options before it does anything.
+
+    `parser()` in its module `cli`, or in itself where it is a single file; torchrun's where it is torchrun. What comes
+    after is a whole configuration, whose parts may contradict each other, or torchrun's plan of the gang.
+    """
     for name in (f"{module}.cli", module):
         try:
             known = importlib.util.find_spec(name)
         except ModuleNotFoundError:
             known = None
-        if known and hasattr(found := importlib.import_module(name), "parser"):
-            return found.parser()
+        found = importlib.import_module(name) if known else None
+        if hasattr(found, "parser"):
+            return found.parser, getattr(found, "configuration", lambda options: options)
+        if hasattr(found, "get_args_parser"):
+            return found.get_args_parser, config_from_args
     raise LookupError(f"no parser() in {module} or {module}.cli")
 
 
@@ -131,6 +143,89 @@ def test_containers_and_probes_start_workloads_in_words_that_they_understand(
     (fetch,) = (command for command in found if command.arguments[0] == "fetch")
     assert "unknown" in fetch.arguments  # a value that a preview cannot know is in the way of nothing
     assert problems(inference, capsys) == []
+
+
+@pytest.fixture(scope="module")
+def training() -> Plan:
+    """Runtimes with and without a fabric, and a job for each way to start one."""
+    machine = {"cloud": "aws", "region": "us-east-1", "image": "registry.example/training:1"}
+    h100s = {**machine, "accelerator": "h100-80gb", "accelerators_per_node": 8, "fabric": True}
+    whose = {"cluster_name": "ai", "workload_identity_pool": "", "namespace": "training", "queue": "training"}
+    settings = {"training.steps": "2000", "parallel.tensor": "8", "tracking.mlflow": "http://mlflow:5000"}
+
+    # Arguments that the jobs share are spread over their dicts, which a checker of types cannot follow.
+    runtimes: Any = TrainingRuntimes
+    job: Any = TrainingJob
+
+    def program() -> None:
+        options = pulumi.ResourceOptions(providers=[k8s.Provider("cluster", kubeconfig="{}")])
+        large = runtimes("large", {**h100s, "mpi_image": "registry.example/horovod:1"}, options)
+        small = runtimes("small", machine, options)
+        # Known only to the cloud, as a bucket's is in an environment.
+        where = {"bucket": "ai-data", "bucket_url": pulumi.Output.concat("s3://", _bucket().bucket)}
+        shared = {**h100s, **whose, **where, "data_prefix": "datasets/books", "config": "llama_8b"}
+        job("gang", {**shared, "settings": settings, "runtime": large.torchrun, **_nodes(16, 16)}, options)
+        job("elastic", {**shared, "runtime": large.elastic, **_nodes(2, 4)}, options)
+        rings = {"launcher": "horovodrun", "runtime": large.mpi, "config": "tiny"}
+        job("rings", {**shared, **rings, **_nodes(2, 2)}, options)
+        job("one", {**machine, **whose, **where, "config": "tiny", "runtime": small.torchrun, **_nodes(1, 1)}, options)
+
+    return plan_of(program)
+
+
+def _nodes(fewest: int, most: int) -> dict[str, Any]:
+    return {"min_nodes": fewest, "max_nodes": most}
+
+
+def test_training_is_started_in_words_that_it_understands(training: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    started = {(command.resource, command.module) for command in commands(training)}
+    launch, train, gate = (f"workloads.training{part}" for part in (".launch", "", ".health"))
+    assert started == {
+        *((f"{job}-job", module) for job in ("gang", "elastic", "one") for module in (launch, train)),
+        ("rings-job", train),
+        *((f"{runtime}-{kind}", module) for runtime in ("large", "small") for kind in ("torchrun", "elastic")
+          for module in (launch, gate, train)),
+        ("large-mpi", launch), ("large-mpi", train),
+    }  # fmt: skip
+    assert problems(training, capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("--training.steps", "--training.stepps", "did you mean --training.steps?"),
+        ("2000", "many", "expected a whole number"),
+        ("--parallel.tensor", "--model.heads", "model.width: 4096: expected a multiple of model.heads, 7"),
+        ("2:4", "4:2", "min_nodes"),
+        ("timeout=1800", "timeout", "timeout"),
+        ("efa", "eva", "invalid choice: 'eva'"),
+        ("workloads.training.health", "workloads.training.wealth", "no parser() in workloads.training.wealth"),
+    ],
+)
+def test_what_training_does_not_understand_is_found(
+    training: Plan, capsys: pytest.CaptureFixture[str], old: str, new: str, says: str
+) -> None:
+    inputs = {"gang-job", "elastic-job", "large-torchrun"}
+    # A number of heads by which the width cannot be divided.
+    swapped = [("8", "7")] if new == "--model.heads" else []
+    changed = [r for r in training if r.name in inputs]
+    for before, after in [(old, new), *swapped]:
+        changed = [replace(r, inputs=_planted(r.inputs, before, after)) for r in changed]
+    found = problems(Plan.of(training.project, training.stack, changed), capsys)
+    assert any(says in problem for problem in found), found
+
+
+def test_what_is_scraped_is_where_training_serves_it(training: Plan) -> None:
+    node = training.one("kubernetes:trainer.kubeflow.org/v1alpha1:ClusterTrainingRuntime", "large-torchrun")
+    (job,) = node.inputs["spec"]["template"]["spec"]["replicatedJobs"]
+    (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    arguments = training.one("kubernetes:trainer.kubeflow.org/v1alpha1:TrainJob", "gang-job").inputs["spec"]["trainer"]
+    served = int(arguments["args"][arguments["args"].index("--tracking.prometheus_port") + 1])
+    monitors = [r for r in training if r.type.endswith(":PodMonitor")]
+    scraped = {e["port"] for r in monitors for e in r.inputs["spec"]["podMetricsEndpoints"]}
+    assert len(monitors) == 4
+    assert {ports[name] for name in scraped} == {served}
 
 
 @pytest.mark.parametrize("name", ["dev", "staging", "prod"])

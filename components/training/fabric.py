@@ -33,12 +33,9 @@ HUGE_PAGES_MIB = 5120
 NETWORK = "gpudirect-{}"
 """Name of the Network of NIC i in the cluster: what components/cluster/gke_nodes.py makes."""
 
-TCPXO_PLUGIN = "us-docker.pkg.dev/gce-ai-infra/gpudirect-tcpxo/nccl-plugin-gpudirecttcpx-dev:v1.0.15"
-"""What installs the plugin on the nodes has to be of the release of the daemon below (gpudirect-tcpxo/README.md)."""
 TCPXO_DAEMON = "us-docker.pkg.dev/gce-ai-infra/gpudirect-tcpxo/tcpgpudmarxd-dev:v1.0.21"
-TCPX_PLUGIN = "us-docker.pkg.dev/gce-ai-infra/gpudirect-tcpx/nccl-plugin-gpudirecttcpx-dev:v3.1.9"
 TCPX_DAEMON = "us-docker.pkg.dev/gce-ai-infra/gpudirect-tcpx/tcpgpudmarxd-dev:v2.0.12"
-GIB_PLUGIN = "us-docker.pkg.dev/gce-ai-infra/gpudirect-gib/nccl-plugin-gib:v1.1.1"
+"""Of the releases whose plugins components/cluster/gpudirect.py puts on the machines: they go together."""
 
 _LIBRARIES = "/usr/local/nvidia/lib64"
 """Where a pod sees the driver's and the plugin's libraries; on the machine /home/kubernetes/bin/nvidia/lib64."""
