@@ -86,7 +86,7 @@ def parser_of(module: str) -> tuple[Callable[[], ArgumentParser], Callable[[Any]
             known = importlib.util.find_spec(name)
         except ModuleNotFoundError:
             known = None
-        found = importlib.import_module(name) if known else None
+        found: Any = importlib.import_module(name) if known else None
         if hasattr(found, "parser"):
             return found.parser, getattr(found, "configuration", lambda options: options)
         if hasattr(found, "get_args_parser"):
