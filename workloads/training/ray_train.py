@@ -84,7 +84,7 @@ def train(options: argparse.Namespace) -> int:
     from workloads.training.ray_worker import Board, work
 
     connect(ray, most)
-    board = ray.remote(Board).options(num_cpus=0).remote(options.restarts)
+    board: Any = ray.remote(Board).options(num_cpus=0).remote(options.restarts)
     loop: dict[str, Any] = {
         "arguments": words(config.name, output, given),
         "output": str(output),
@@ -93,12 +93,13 @@ def train(options: argparse.Namespace) -> int:
         "every": config.training.log_every,
         "board": board,
     }
+    size: Any = least if least == most else (least, most)
     trainer = TorchTrainer(
         work,
         train_loop_config=loop,
         # Ray's own process group carries nothing: the runs make theirs.
         torch_config=TorchConfig(backend="gloo"),
-        scaling_config=ScalingConfig(num_workers=least if least == most else (least, most), use_gpu=options.gpu),
+        scaling_config=ScalingConfig(num_workers=size, use_gpu=options.gpu),
         run_config=RunConfig(
             name="ray-train",
             storage_path=str(output),

@@ -41,7 +41,8 @@ class Board:
 
     def __init__(self, restarts: int) -> None:
         self.restarts, self.failures, self.final = restarts, 0, 0
-        self.attempt, self.records, self.whole = "", [], False
+        self.attempt, self.whole = "", False
+        self.records: list[dict[str, Any]] = []
         self.ends: dict[int, int] = {}
 
     def begin(self, attempt: str) -> int:
