@@ -28,6 +28,8 @@ _KINDS = {
 POD_TYPES = tuple(f"kubernetes:{version}:{kind}" for version, kinds in _KINDS.items() for kind in kinds)
 """Every kind whose pods are looked at."""
 
+_PATCHES = "runtimePatches"
+
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label: the LocalQueue that admits it. https://kueue.sigs.k8s.io/docs/reference/labels-and-annotations/"""
 
@@ -78,7 +80,9 @@ def _pods(value: Any, metadata: Any, part: str) -> Iterator[Pod]:
     if isinstance(value, Mapping):
         if isinstance(value.get("containers"), list):
             labels = at(metadata, "labels") if isinstance(metadata, Mapping) else None
-            yield Pod(value, part, labels if isinstance(labels, Mapping) else {})
+            # What a TrainJob changes of its runtime's pods is no whole pod.
+            partial = part.startswith(_PATCHES)
+            yield Pod(value, part, labels if isinstance(labels, Mapping) else {}, partial=partial)
             return
         for key, item in value.items():
             name = part if key in ("spec", "template", "jobTemplate") else f"{part}.{key}".strip(".")
