@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from planner.checks.contracts.identity import ASSOCIATION, GOOGLE_ACCOUNT
 from planner.checks.placement.placed import Placed
-from planner.checks.training.commands import TRAINERS, TRAINING, Command, commands, named
+from planner.checks.training.commands import TRAINERS, TRAINING, Command, commands, environment, named
 from planner.checks.view import View
 from planner.finding import Finding, Rule
 from planner.inventory import Workload
@@ -51,12 +51,23 @@ _READERS = ("storage.objectViewer", "storage.legacyObjectReader", "storage.legac
 
 def findings(view: View, one: Placed) -> Iterator[Finding]:
     """Checkpoints and journals that are lost with a machine."""
-    entrypoint = one.near.spec.get("entrypoint") if one.near.kind == "RayJob" and one.workload.part == "head" else None
-    for command in commands(one.workload, entrypoint):
+    for command in commands(one.workload, _entrypoint(one)):
         if not command.initial and TRAINERS & {*command.modules()}:
             yield from _checkpoints(view, one, command)
         elif not command.initial and f"{TRAINING}.sweep" in command.modules():
             yield from _journal(view, one, command)
+
+
+def _entrypoint(one: Placed) -> Any:
+    """What a RayJob runs: on its head, in the head's environment, and for the workers, who save."""
+    groups = [at(group, "groupName") for group in maps(one.near.spec, "rayClusterSpec.workerGroupSpecs")]
+    if one.near.kind != "RayJob" or one.workload.part not in groups[:1]:
+        return None
+    given = one.near.spec.get("entrypoint")
+    head = next(iter(maps(one.near.spec, "rayClusterSpec.headGroupSpec.template.spec.containers")), {})
+    variables = environment(head)
+    known = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+    return known.sub(lambda m: variables.get(m[1] or m[2], UNKNOWN), given) if isinstance(given, str) else None
 
 
 # ---- checkpoints

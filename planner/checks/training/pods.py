@@ -78,7 +78,7 @@ def _shared_memory(workload: Workload, near: Object) -> Iterator[Finding]:
 
 
 def _world(workload: Workload, near: Object) -> Iterator[Finding]:
-    containers = {str(c.get("name")): c for c in maps(workload.spec, "containers")}
+    containers = {str(c.get("name")): c for key in ("initContainers", "containers") for c in maps(workload.spec, key)}
     for command in commands(workload):
         if not _launches(command):
             continue

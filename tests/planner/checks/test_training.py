@@ -335,6 +335,34 @@ def test_who_may_write_on_google_cloud(grants, allowed):
     assert [rule for rule, _, _ in heard] == ([] if allowed else ["checkpoints-outlive-the-machine"])
 
 
+def ray_job(entrypoint, **variables):
+    def group(name, account, **more):
+        container = {"name": "ray", "image": "i", "env": env({"TRAINING_GRACE_S": "120", **more})}
+        spec = {"serviceAccountName": account, "terminationGracePeriodSeconds": 120, "containers": [container]}
+        return {"groupName": name, "replicas": 2, "minReplicas": 2, "maxReplicas": 2, "template": {"spec": spec}}
+
+    cluster = {"headGroupSpec": group("", "head", **variables), "workerGroupSpecs": [group("workers", "gpt")]}
+    body = {"entrypoint": entrypoint, "rayClusterSpec": cluster}
+    return thing("RayJob", "tune", body, namespace="training", labels={"kueue.x-k8s.io/queue-name": "training"})
+
+
+@pytest.mark.parametrize(
+    ("remote", "prefix", "expected"),
+    [
+        ('--checkpoint.remote "$CHECKPOINTS"', "runs/", ""),
+        ("--checkpoint.remote ${CHECKPOINTS}", "others/", "may not write to s3://checkpoints/runs/tune"),
+        ('--checkpoint.remote "$ELSEWHERE"', "others/", ""),
+        ("", "runs/", "saves to /scratch/run alone"),
+    ],
+)
+def test_what_a_ray_job_runs_is_in_its_entrypoint(remote, prefix, expected):
+    entrypoint = f"python -m workloads.training.ray_train --output /scratch/run --workers 2 {remote}"
+    job = ray_job(entrypoint, CHECKPOINTS="s3://checkpoints/runs/tune")
+    heard = said(around(), job, machines(), identity("checkpoints", prefix))
+    assert [rule for rule, _, _ in heard] == (["checkpoints-outlive-the-machine"] if expected else [])
+    assert expected in (heard[0][2] if heard else "")
+
+
 # ---- sweeps
 
 
