@@ -124,6 +124,9 @@ CHARTS: dict[str, tuple[Window, ...]] = {
         )
     ),
     "kueue": (Window("0.19", "1.34", "", "https://github.com/kubernetes-sigs/kueue, README.md, 2026-07-30"),),
+    "kubeflow-trainer": (
+        Window("2.1", "1.31", "", "https://www.kubeflow.org/docs/components/trainer/operator-guides/installation/"),
+    ),
     "kube-prometheus-stack": (
         Window("80", "1.25", "", "https://github.com/prometheus-community/helm-charts, kubeVersion of 88.5.3"),
     ),
@@ -174,6 +177,11 @@ APIS: dict[str, Api] = {
     "config.kueue.x-k8s.io/v1beta2": Api("kueue", "0.15", "", _KUEUE),
     "kueue.x-k8s.io/v1beta1": Api("kueue", "0.2", "", _KUEUE),
     "kueue.x-k8s.io/v1alpha1": Api("kueue", "0.2", "0.15", "remembered"),
+    "trainer.kubeflow.org/v1alpha1": Api(
+        "kubeflow-trainer", "2.0", "", "https://github.com/kubeflow/trainer, CHANGELOG"
+    ),
+    "jobset.x-k8s.io/v1alpha2": Api("kubeflow-trainer", "2.0", "", "its chart's dependency on JobSet"),
+    "ray.io/v1": Api("kuberay-operator", "1.0", "", "https://github.com/ray-project/kuberay, the chart's crds/"),
     "elbv2.k8s.aws/v1beta1": Api("aws-load-balancer-controller", "1.1", "", "remembered"),
     "monitoring.coreos.com/v1": Api("kube-prometheus-stack", "9", "", "remembered"),
     "keda.sh/v1alpha1": Api("keda", "2.0", "", "remembered"),

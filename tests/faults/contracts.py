@@ -154,9 +154,7 @@ def _compute_class(states: list[State]) -> None:
 
 
 def _flavor(states: list[State]) -> None:
-    flavor = the(
-        states, "kubernetes:kueue.x-k8s.io/v1beta2:ResourceFlavor", "us-west-2-cluster-addons-resourceflavor-training"
-    )
+    flavor = the(states, "kubernetes:kueue.x-k8s.io/v1beta2:ResourceFlavor", "us-west-2-queue-resourceflavor-training")
     flavor["inputs"]["spec"]["nodeLabels"]["aicloud.dev/pool"] = "training"
 
 

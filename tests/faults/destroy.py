@@ -89,7 +89,7 @@ def _driver_before_volumes(states: list[State]) -> None:
 def _queues_before_kueue(states: list[State]) -> None:
     """Queues are made beside the release."""
     for kind in ("ClusterQueue", "ResourceFlavor", "Cohort"):
-        forget(all_of(states, f"kubernetes:kueue.x-k8s.io/v1beta2:{kind}", "us-central1"), RELEASE)
+        forget(all_of(states, f"kubernetes:kueue.x-k8s.io/v1beta2:{kind}", "us-west-2"), RELEASE)
 
 
 def _monitor_before_definition(states: list[State]) -> None:
@@ -157,7 +157,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("volumes outlive their driver", "staging", "controller-outlives-its-objects",
           "us-west-2-cluster-addons-monitoring", _driver_before_volumes),
     Fault("queues made beside Kueue", "staging", "controller-outlives-its-objects",
-          "us-central1-cluster-addons-clusterqueue", _queues_before_kueue),
+          "us-west-2-queue-clusterqueue", _queues_before_kueue),
     Fault("monitor before its definition", "prod", "custom-resource-after-its-definition",
           "europe-west4-triton-monitor", _monitor_before_definition),
     Fault("kinds that nothing brings", "staging", "custom-resource-after-its-definition", "us-west-2-cluster-karpenter",

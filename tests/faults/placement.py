@@ -124,8 +124,10 @@ def job_set(states: list[State], nodes: int, queue: str = "") -> State:
 
 
 def local_queue(states: list[State], name: str = "training", queue: str = "training") -> State:
-    """A team's queue in prod's us-east-1."""
-    return insert(states, "us-east-1", LOCAL_QUEUE, name, "training", {"clusterQueue": queue})
+    """The queue of prod's us-east-1, by another name or to another ClusterQueue."""
+    found = the(states, LOCAL_QUEUE, "us-east-1-queue-localqueue-training")
+    found["inputs"]["metadata"]["name"], found["inputs"]["spec"]["clusterQueue"] = name, queue
+    return found
 
 
 # ---- slips
@@ -262,9 +264,7 @@ def queue_of_another_purpose(states: list[State]) -> None:
 def quota_removed(states: list[State]) -> None:
     local_queue(states)
     training_job(states, nodes=2, queue="training")
-    the(states, CLUSTER_QUEUE, "us-east-1-cluster-addons-clusterqueue-training")["inputs"]["spec"][
-        "resourceGroups"
-    ] = []
+    the(states, CLUSTER_QUEUE, "us-east-1-queue-clusterqueue-training")["inputs"]["spec"]["resourceGroups"] = []
 
 
 def local_queue_renamed(states: list[State]) -> None:
@@ -277,13 +277,11 @@ def cluster_queue_renamed(states: list[State]) -> None:
 
 
 def flavor_renamed(states: list[State]) -> None:
-    the(states, FLAVOR, "us-east-1-cluster-addons-resourceflavor-training-h100-base")["inputs"]["metadata"]["name"] = (
-        "h100"
-    )
+    the(states, FLAVOR, "us-east-1-queue-resourceflavor-training-h100-ladder")["inputs"]["metadata"]["name"] = "h100"
 
 
 def flavor_of_no_pool(states: list[State]) -> None:
-    flavor = the(states, FLAVOR, "europe-west4-cluster-addons-resourceflavor-training-h100")
+    flavor = the(states, FLAVOR, "europe-west4-queue-resourceflavor-training-h100")
     flavor["inputs"]["spec"]["nodeLabels"] = {"aicloud.dev/pool": "training-h200"}
 
 
@@ -329,10 +327,13 @@ FAULTS: tuple[Fault, ...] = (
     _quota("prod", "pretraining", quota_exceeded, "a queued job asks for more than its queue and cohort have"),
     _quota("prod", "pretraining", queue_of_another_purpose, "a training job waits in the queue for serving"),
     _quota("prod", "pretraining", quota_removed, "a queue has no quota of what its jobs ask for"),
-    _flavor("prod", "europe-west4-cluster-addons", flavor_of_no_pool, "a flavor stands for a pool that is not there"),
+    _flavor("prod", "europe-west4-queue", flavor_of_no_pool, "a flavor stands for a pool that is not there"),
     _queue("prod", "pretraining", local_queue_renamed, "a local queue is renamed, and its jobs name the old one"),
     _queue(
-        "prod", "us-east-1-training", cluster_queue_renamed, "a local queue names a cluster queue that is not there"
+        "prod",
+        "us-east-1-queue-localqueue",
+        cluster_queue_renamed,
+        "a local queue names a cluster queue that is not there",
     ),
     _queue("prod", "clusterqueue-training", flavor_renamed, "a flavor is renamed, and its queue names the old one"),
 )

@@ -51,7 +51,7 @@ def gpu_operator_too_old_for_kubernetes(states: list[State]) -> None:
 
 
 def kueue_before_its_api(states: list[State]) -> None:
-    _chart(states, "us-central1-cluster-addons-kueue", "0.14.4")
+    _chart(states, "us-west-2-cluster-addons-kueue", "0.14.4")
 
 
 def driver_older_than_the_image_bears(states: list[State]) -> None:

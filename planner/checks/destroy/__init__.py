@@ -60,7 +60,7 @@ DEFINED_BY = {
     "cert-manager.io": ("cert-manager",),
     "external-secrets.io": ("external-secrets",),
     "ray.io": ("kuberay-operator",),
-    "jobset.x-k8s.io": ("jobset",),
+    "jobset.x-k8s.io": ("jobset", "kubeflow-trainer"),
     "trainer.kubeflow.org": ("kubeflow-trainer", "trainer"),
     "serving.kserve.io": ("kserve-crd", "kserve"),
     "leaderworkerset.x-k8s.io": ("lws",),

@@ -72,7 +72,7 @@ def made(view: View) -> Iterator[Made]:
                 yield Made(one, "load balancer", None)
             case "Ingress" if _ingress_class(one) == "alb":
                 yield Made(one, "load balancer", BALANCERS)
-            case "ClusterQueue" | "ResourceFlavor" | "LocalQueue" | "Cohort":
+            case "ClusterQueue" | "ResourceFlavor" | "LocalQueue" | "Cohort" | "Topology":
                 yield Made(one, "finalizer", KUEUE)
             case "ScaledObject":
                 yield Made(one, "finalizer", KEDA)
