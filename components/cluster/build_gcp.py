@@ -60,6 +60,7 @@ def build(
             gpudirect_networks=args["gpudirect_networks"],
             gpudirect_subnetworks=args["gpudirect_subnetworks"],
             pools=pools,
+            kubernetes_version=args["kubernetes_version"],
             administrators=administrators,
             tags=tags,
         ),

@@ -26,6 +26,7 @@ class GkeNodesOptions:
     gpudirect_networks: pulumi.Input[Sequence[str]]
     gpudirect_subnetworks: pulumi.Input[Sequence[str]]
     pools: Sequence[Pool]
+    kubernetes_version: str
     administrators: Sequence[str]
     tags: Mapping[str, str]
 
@@ -76,6 +77,7 @@ class GkeNodes(pulumi.ComponentResource):
                 zones=self._zones(pool),
                 networks=self._networks(nics(pool)) if nics(pool) else None,
                 resource_labels=gcp_labels(self._args.tags),
+                kubernetes_version=self._args.kubernetes_version,
             ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self._control_plane.system]),
         )

@@ -21,6 +21,12 @@ LOCAL_SSD_GIB = 375
 FLEX_START_SECONDS = 7 * 24 * 3600
 """How long a flex-start machine may run at most. https://cloud.google.com/kubernetes-engine/docs/concepts/dws"""
 
+SHUTDOWN_S, SHUTDOWN_CRITICAL_S = 120, 15
+"""Seconds that all pods of a spot machine get when it is taken, and those that the system's pods have for themselves at
+the end. https://cloud.google.com/kubernetes-engine/docs/concepts/spot-vms#termination-graceful-shutdown"""
+LONG_SHUTDOWN_SINCE = "1.35"
+"""Before this Kubernetes (1.35.0-gke.1171000, same page) it is 30 s, of which workloads have 15."""
+
 _EFFECTS = {"NoSchedule": "NO_SCHEDULE", "PreferNoSchedule": "PREFER_NO_SCHEDULE", "NoExecute": "NO_EXECUTE"}
 _CONSOLIDATION_MINUTES = {"training": 30, "serving": 10, "system": 10}
 
@@ -39,6 +45,7 @@ def node_pool(
     pool: Pool,
     capacity: Capacity,
     *,
+    kubernetes_version: str,
     service_account: pulumi.Input[str],
     key: pulumi.Input[str],
     zones: pulumi.Input[Sequence[str]],
@@ -48,11 +55,15 @@ def node_pool(
     """Arguments of gcp.container.NodePool, without those that name the cluster.
 
     `zones` are where nodes may be; `networks` are the additional ones of GPUDirect; `key` encrypts the boot disk.
+    `kubernetes_version` is the cluster's, such as `1.35`.
     """
     kind = capacity.rung.kind
     arguments: dict[str, Any] = {
         "node_locations": zones,
-        "node_config": _node_config(pool, capacity, service_account, key, resource_labels or {}),
+        "node_config": {
+            **_node_config(pool, capacity, service_account, key, resource_labels or {}),
+            **_shutdown(pool, kind, kubernetes_version),
+        },
         "network_config": {"enable_private_nodes": True, "additional_node_network_configs": networks},
         "management": {
             # A repair recreates the machine under the job; a broken machine shows in the alerts instead. Flex start
@@ -139,6 +150,19 @@ def _node_config(
         # GKE stripes these itself and puts emptyDir volumes, images and logs on them.
         config["ephemeral_storage_local_ssd_config"] = {"local_ssd_count": pool.machine.local_nvme_gib // LOCAL_SSD_GIB}
     return config
+
+
+def _shutdown(pool: Pool, kind: str, kubernetes_version: str) -> dict[str, Any]:
+    """What trains saves its state when its machine is taken; what serves is drained in the usual time."""
+    known, needed = (tuple(map(int, version.split("."))) for version in (kubernetes_version, LONG_SHUTDOWN_SINCE))
+    if kind != "spot" or pool.purpose != "training" or known < needed:
+        return {}
+    return {
+        "kubelet_config": {
+            "shutdown_grace_period_seconds": SHUTDOWN_S,
+            "shutdown_grace_period_critical_pods_seconds": SHUTDOWN_CRITICAL_S,
+        }
+    }
 
 
 def _gpu(pool: Pool, machine: MachineType) -> dict[str, Any]:

@@ -218,6 +218,14 @@ def test_gke_rungs_say_how_they_get_machines() -> None:
     assert node["flex-start"]["max_run_duration"] == "604800s"
     assert node["spot"]["spot"] is True
     assert configs["spot"]["autoscaling"]["total_max_node_count"] == 2
+    # What trains gets 105 of the 120 seconds to save, where the cluster can give them.
+    assert node["spot"]["kubelet_config"] == {
+        "shutdown_grace_period_seconds": 120,
+        "shutdown_grace_period_critical_pods_seconds": 15,
+    }
+    assert all("kubelet_config" not in node[kind] for kind in node if kind != "spot")
+    spot = next(rung for rung in gke_pools.rungs(pool) if rung.rung.kind == "spot")
+    assert "kubelet_config" not in gke_node_pool(pool, spot, "1.34")["node_config"]
     assert "spot" not in node["on-demand"]
     assert "flex_start" not in node["on-demand"]
     for kind, arguments in configs.items():
@@ -310,5 +318,8 @@ def node_class_of(pool: Pool, rung: karpenter_pools.Capacity) -> dict:
     )
 
 
-def gke_node_pool(pool: Pool, rung: gke_pools.Capacity) -> dict:
-    return gke_pools.node_pool(pool, rung, service_account="nodes@p.iam", key="key", zones=["us-central1-a"])
+def gke_node_pool(pool: Pool, rung: gke_pools.Capacity, version: str = "1.35") -> dict:
+    zones = ["us-central1-a"]
+    return gke_pools.node_pool(
+        pool, rung, kubernetes_version=version, service_account="nodes@p.iam", key="key", zones=zones
+    )
