@@ -88,7 +88,7 @@ class TrainingJobArgs(TypedDict):
     claims: NotRequired[dict[str, str]]
     """Tier -> PersistentVolumeClaim, mounted at `/mnt/<tier>`: TieredStorage's `claims`. The cold tier read only."""
     grace_s: NotRequired[int]
-    """Seconds that a pod has to leave; the run leaves in half of them. Default 120."""
+    """Seconds that a pod has to leave; the run leaves in half of them. Default 120 on AWS, 105 on GCP."""
     cpu: NotRequired[float]
     """As of TrainingRuntimes, as are these."""
     memory_gib: NotRequired[float]

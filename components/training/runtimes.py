@@ -50,7 +50,7 @@ class TrainingRuntimesArgs(TypedDict):
     scratch_gib: NotRequired[float]
     """Local disk for each pod in GiB; default 64. More is to be had on pools with `local_nvme_raid`."""
     grace_s: NotRequired[int]
-    """Seconds that a pod has to leave; default 120."""
+    """Seconds that a pod has to leave; default what spot machines give, 120 on AWS and 105 on GCP."""
     health_gbps: NotRequired[float]
     """All-reduce bus bandwidth in Gbit/s that a gang must show before it trains. Default half of the fabric's, 0
     without a fabric."""

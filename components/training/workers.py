@@ -9,13 +9,19 @@ from typing import Any
 
 from components import images
 from components.accelerators import accelerator, best_machine, machine_type, machines
+from components.cluster.gke_pools import SHUTDOWN_CRITICAL_S, SHUTDOWN_S
 from components.training.pod import REGION_VARIABLES, Worker
 
 USABLE_SHARE = 0.7
 """Of a machine's CPU and memory for each accelerator; the rest is for the kubelet, the driver and node agents."""
 
-DEFAULT_GRACE_S = 120
-"""What EC2 gives a spot machine. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html"""
+GRACE_S = {
+    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
+    "aws": 120,
+    # Where the cluster has Kubernetes 1.35; before it give a `grace_s` of 15.
+    "gcp": SHUTDOWN_S - SHUTDOWN_CRITICAL_S,
+}
+"""Cloud -> seconds that a pod has when its spot machine is taken."""
 DEFAULT_SCRATCH_GIB = 64.0
 """Fits the default disk of a node pool; where pools have local NVMe there is far more to be had."""
 DEFAULT_CPU, DEFAULT_MEMORY_GIB = 2.0, 8.0
@@ -50,7 +56,7 @@ def checked_worker(where: str, args: Mapping[str, Any], service_account: str) ->
         accelerators=_count(where, args),
         fabric=bool(args.get("fabric")),
         claims=args.get("claims") or {},
-        grace_s=int(args.get("grace_s") or DEFAULT_GRACE_S),
+        grace_s=int(args.get("grace_s") or GRACE_S[args["cloud"]]),
         scratch_gib=float(args.get("scratch_gib") or DEFAULT_SCRATCH_GIB),
         machine_type=args.get("machine_type") or "",
         huge_pages=bool(args.get("huge_pages")),
