@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 
 from tests.support import ROOT
 
-WHERE_ASKED_FOR = {"mlflow", "opentelemetry"}
+WHERE_ASKED_FOR = {"horovod", "mlflow", "opentelemetry"}
 """Imported only if the configuration asks for them, with an error that names the package."""
+VARIANTS = {"optuna": "sweep", "ray": "ray"}
+"""Package -> the extra that its variant of the image is built with; no other run imports it."""
 COMES_WITH = {"regex": "tiktoken"}
 
 
@@ -35,7 +38,36 @@ def test_every_import_is_installed():
     # The image adds rich by name.
     installed = extra | {"rich"}
     assert "rich" in (ROOT / "workloads/training/Dockerfile").read_text(encoding="utf-8")
-    assert {COMES_WITH.get(name, name) for name in imports() - WHERE_ASKED_FOR} <= installed
+    assert {COMES_WITH.get(name, name) for name in imports() - WHERE_ASKED_FOR - set(VARIANTS)} <= installed
+
+
+def test_what_a_variant_imports_comes_with_its_extra_and_with_no_other_run():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for package, extra in VARIANTS.items():
+        assert package in {re.split(r"[=<>\[]", line)[0] for line in extras[extra]}
+        assert f"{extra}) module=" in (ROOT / "workloads/training/Dockerfile").read_text(encoding="utf-8")
+    script = (
+        "import sys, workloads.training.run, workloads.training.sweep, workloads.training.ray_train, "
+        "workloads.training.ray_stop;"
+        f"sys.exit(str(set(sys.modules) & {set(VARIANTS)}) if set(sys.modules) & {set(VARIANTS)} else 0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_the_image_has_the_extras_that_its_build_asks_for():
+    """The words of the Dockerfile, run here: one line for each requirement."""
+    text = (ROOT / "workloads/training/Dockerfile").read_text(encoding="utf-8")
+    (program,) = re.findall(r"python -c '(import sys, tomllib[^']*)'", text)
+    program = program.replace("/tmp/pyproject.toml", str(ROOT / "pyproject.toml"))
+
+    def asked(*extras: str) -> set[str]:
+        words = [sys.executable, "-c", program, *extras]
+        return set(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split())
+
+    assert re.search(r'^ARG EXTRAS="sweep"$', text, re.MULTILINE)
+    plain = asked("training")
+    assert any(line.startswith("torch==") for line in plain)
+    assert asked("training", "sweep", "ray") - plain == {"optuna==5.0.0", "ray[default,train]==2.60.0"}
 
 
 def test_what_is_copied_is_there_and_is_all_that_is_imported():
