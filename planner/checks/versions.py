@@ -57,11 +57,14 @@ DRIVER = Rule(
     remediation="Take a newer node image or driver, or an image with an older CUDA.",
     parameters={"images": {}},
 )
-"""`images`: pattern of an image's name, without tag -> the release of NVIDIA's container that it is built from."""
+"""`images`: pattern of an image's name, without tag -> the release of NVIDIA's container that it is built from, such as
+`26.09`, or, for what brings CUDA as Python packages, `cuda 13.0`."""
 
 RULES = (NODES, CHART, API, DRIVER)
 
 NVIDIA_IMAGE = re.compile(r"nvcr\.io/nvidia/[\w.-]+:(\d\d\.\d\d)\b")
+CUDA_TAG = re.compile(r":[^:/]*\bcu(?:da)?(\d\d\.?\d)\b")
+"""PyTorch's images say their CUDA in the tag: `2.13.0-cuda13.0-cudnn9-runtime`, `cu130`."""
 
 
 def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:
@@ -189,6 +192,8 @@ def _drivers(releases: Mapping[str, Mapping[str, Resource]], inventory: Inventor
             if cluster is None or not cuda:
                 continue
             native, with_package = CUDA_DRIVERS.get(cuda[0], (0, 0))
+            if not _carries_package(image, images):
+                with_package = native
             for what, driver in sorted(_machine_drivers(cluster, releases[cluster.urn], inventory).items()):
                 if driver[0] < native:
                     least = driver[0] < with_package
@@ -205,12 +210,28 @@ def _drivers(releases: Mapping[str, Mapping[str, Resource]], inventory: Inventor
 def cuda_of(image: str, images: Mapping[str, Any] | None = None) -> Version:
     """CUDA of a container image, by NVIDIA's release that it is or is built from; empty where that is unknown."""
     found = NVIDIA_IMAGE.search(image)
-    name = image.split("@")[0]
-    name = name.rpartition(":")[0] if ":" in name.rsplit("/", 1)[-1] else name
-    told = next((release for pattern, release in (images or {}).items() if fnmatchcase(name, pattern)), None)
+    told = _told(image, images or {})
+    if own := re.fullmatch(r"cuda ?(\d+\.\d+)", str(told)):
+        return version(own[1])
+    if not found and not told and (tagged := CUDA_TAG.search(image.split("@")[0])):
+        digits = tagged[1].replace(".", "")
+        return int(digits[:2]), int(digits[2:])
     release = version(found[1] if found else str(told)) if found or told else ()
     known = [cuda for since, cuda in TRITON_CUDA if version(since) <= release]
     return version(known[-1]) if known else ()
+
+
+def _told(image: str, images: Mapping[str, Any]) -> Any:
+    """What the environment says of an image."""
+    name = image.split("@")[0]
+    name = name.rpartition(":")[0] if ":" in name.rsplit("/", 1)[-1] else name
+    return next((told for pattern, told in images.items() if fnmatchcase(name, pattern)), None)
+
+
+def _carries_package(image: str, images: Mapping[str, Any]) -> bool:
+    """Whether an image has NVIDIA's package for older drivers: theirs have, Python's packages of CUDA don't."""
+    told = _told(image, images)
+    return bool(NVIDIA_IMAGE.search(image)) or (told is not None and not str(told).startswith("cuda"))
 
 
 def _gpu_images(workload: Workload) -> list[str]:
