@@ -342,15 +342,16 @@ class Checkpointer:
         return remote
 
 
-def export(saved: Saved | Path, path: Path, prefix: str = "model.") -> int:
+def export(saved: Saved | Path, path: Path, prefix: str = "model.", *, adapters: bool = False, base: str = "") -> int:
     """Write a checkpoint's model as one plain safetensors file. Returns its number of tensors.
 
     `saved` may be a checkpoint's directory, or that of a run, whose newest valid one is taken. `prefix`: of the names
-    in the state that was saved. Raises CheckpointError and DiskError.
+    in the state that was saved. Adapters are merged with their base, looked for at `base` (empty: where the run had
+    it), unless `adapters`: then they are written alone. Raises CheckpointError and DiskError.
     """
     from workloads.training.checkpoints.exporting import export as write
 
-    return write(saved.path if isinstance(saved, Saved) else Path(saved), Path(path), prefix)
+    return write(saved.path if isinstance(saved, Saved) else Path(saved), Path(path), prefix, adapters, base)
 
 
 if __name__ == "__main__":

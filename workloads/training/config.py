@@ -84,7 +84,9 @@ class Parallel(Section):
 
     place = "parallel"
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: GPUs where there are some")
-    strategy: Literal["auto", "ddp", "fsdp"] = setting("auto", "auto: DDP, or FSDP2 from a billion parameters")
+    strategy: Literal["auto", "ddp", "fsdp", "horovod"] = setting(
+        "auto", "auto: DDP, FSDP2 from a billion parameters, Horovod under horovodrun"
+    )
     tensor: int = setting(1, "processes that share each matrix (tensor parallel); needs FSDP2", at_least=1)
     precision: Literal["auto", "float32", "bfloat16"] = setting("auto", "of matrix products; auto: bfloat16 on GPUs")
     activation_checkpointing: bool = setting(False, "compute activations twice rather than keep them")
@@ -102,6 +104,7 @@ class Checkpoint(Section):
     every: int = setting(50, "steps between checkpoints: as many may be lost to a power cut", at_least=1)
     keep: int = setting(3, "checkpoints kept", at_least=1)
     remote: str = setting("", "object store that they go on to: s3://, gs:// or az://")
+    upload_wait_s: float = setting(600.0, "at the end, until what is not in the object store fails", at_least=0.0)
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,36 @@ class Tracking(Section):
     opentelemetry: bool = setting(False, "send metrics to OTEL_EXPORTER_OTLP_ENDPOINT")
     mlflow: str = setting("", "tracking URI of MLflow; empty: don't")
     experiment: str = setting("training", "the experiment there")
+    registered_model: str = setting("", "what the model is registered as there; empty: as the config is named")
+
+
+TARGETS = ("query", "key", "value", "output", "up", "gate", "down")
+
+
+@dataclass(frozen=True)
+class Lora(Section):
+    """Fine-tuning with low-rank adapters (Hu et al. 2021): the base stays as it is."""
+
+    place = "lora"
+    rank: int = setting(0, "of the adapters; 0: all weights are trained, from the start", at_least=0)
+    alpha: float = setting(16.0, "adapters count alpha / rank times", at_least=0.0)
+    targets: str = setting(",".join(TARGETS), f"matrices that get an adapter, of {', '.join(TARGETS)}")
+    base: str = setting("", "a safetensors file, or a run or checkpoint of one: a path, s3://, gs:// or az://")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not set(self.matrices) <= set(TARGETS):
+            raise ConfigError(f"lora.targets: {self.targets!r}: expected some of {','.join(TARGETS)}")
+        if bool(self.rank) != bool(self.base):
+            raise ConfigError(
+                f"lora.base: {self.base!r}: adapters of rank {self.rank} need one"
+                if self.rank
+                else f"lora.rank: 0: expected 1 or more beside lora.base {self.base!r}"
+            )
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        return tuple(self.targets.split(","))
 
 
 @dataclass(frozen=True)
@@ -127,6 +160,7 @@ class Config:
     parallel: Parallel = Parallel()
     checkpoint: Checkpoint = Checkpoint()
     tracking: Tracking = Tracking()
+    lora: Lora = Lora()
 
     def __post_init__(self) -> None:
         model = self.model
@@ -136,12 +170,16 @@ class Config:
             raise ConfigError(f"model.heads: {model.heads}: rotary positions need heads of an even width")
         if model.heads % model.key_value_heads:
             raise ConfigError(f"model.key_value_heads: {model.key_value_heads}: expected a divisor of {model.heads}")
-        if self.parallel.tensor > 1 and self.parallel.strategy == "ddp":
+        if self.parallel.tensor > 1 and self.parallel.strategy in ("ddp", "horovod"):
             raise ConfigError("parallel.tensor: shares matrices, DDP copies them: expected parallel.strategy fsdp")
         if self.parallel.tensor > 1 and model.tied:
             raise ConfigError("parallel.tensor: a shared embedding cannot be split: expected model.tied false")
         if model.key_value_heads % self.parallel.tensor:
             raise ConfigError(f"parallel.tensor: {self.parallel.tensor}: expected a divisor of model.key_value_heads")
+        if self.parallel.tensor > 1 and self.lora.rank:
+            raise ConfigError(
+                f"parallel.tensor: {self.parallel.tensor}: adapters are not shared: expected 1 with lora.rank"
+            )
 
     def sections(self) -> dict[str, Section]:
         named = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}

@@ -24,18 +24,19 @@ PEAK_BFLOAT16 = {
 whose figures with sparsity are twice as large."""
 
 
-def per_token(model: Model, sequence_length: int) -> float:
+def per_token(model: Model, sequence_length: int, adapters: int = 0) -> float:
     """Operations for a token of training, forward and backward, as in appendix B of PaLM (Chowdhery et al. 2022).
 
     6 for each weight that a token is multiplied with (the embedding's look-up is none, the output is), and
     12 x layers x width x length for attention, which counts the half that the causal mask hides. What activation
     checkpointing computes twice does not count: it is no use to anybody.
+    With `adapters`, their number of weights, the others are frozen: 4 for each, as they get no gradient of their own.
     """
     shared = model.width * model.key_value_heads // model.heads
     matrices = 3 if model.activation == "swiglu" else 2
     block = 2 * model.width * (model.width + shared) + matrices * model.width * model.feed_forward
     weights = model.layers * block + model.vocabulary * model.width
-    return 6.0 * weights + 12.0 * model.layers * model.width * sequence_length
+    return (4.0 if adapters else 6.0) * weights + 6.0 * adapters + 12.0 * model.layers * model.width * sequence_length
 
 
 def peak(device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter) -> float:

@@ -154,7 +154,9 @@ def initialize(model: Transformer, seed: int) -> None:
     """
     residual = STANDARD_DEVIATION / math.sqrt(2 * model.config.layers)
     for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
+        if not parameter.requires_grad:
+            continue  # A base gives it.
+        if name.endswith(("bias", "lora_b")):
             nn.init.zeros_(parameter)
         elif parameter.ndim == 1:
             nn.init.ones_(parameter)
@@ -162,12 +164,19 @@ def initialize(model: Transformer, seed: int) -> None:
             digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
             generator = torch.Generator(parameter.device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
             small = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
+            deviation = residual if small else STANDARD_DEVIATION
+            if name.endswith("lora_a"):
+                # What an adapter hands on is as large as what comes in.
+                deviation = parameter.shape[1] ** -0.5
             whole = torch.empty(parameter.shape, device=parameter.device)
-            whole.normal_(0.0, residual if small else STANDARD_DEVIATION, generator=generator)
-            with torch.no_grad():
-                if isinstance(parameter, DTensor):
-                    # Every process has made the same: nothing needs to be sent.
-                    parts = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
-                    parameter.copy_(parts)
-                else:
-                    parameter.copy_(whole)
+            fill(parameter, whole.normal_(0.0, deviation, generator=generator))
+
+
+@torch.no_grad()
+def fill(parameter: nn.Parameter, whole: Tensor) -> None:
+    """Give a parameter its value, or of one that processes share this process's part. All of them have `whole`."""
+    whole = whole.to(parameter.device)
+    if isinstance(parameter, DTensor):
+        # Nothing needs to be sent.
+        whole = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    parameter.copy_(whole)

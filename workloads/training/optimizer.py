@@ -27,9 +27,9 @@ def learning_rate(step: int, steps: int, config: Optimizer) -> float:
 
 
 def build(model: nn.Module, config: Optimizer) -> torch.optim.AdamW:
-    """AdamW over all parameters; matrices decay, vectors and learned positions do not."""
+    """AdamW over what is trained; matrices decay, vectors and learned positions do not."""
     groups: dict[tuple[bool, object], list[nn.Parameter]] = defaultdict(list)
-    for name, parameter in model.named_parameters():
+    for name, parameter in trained(model):
         decays = parameter.ndim > 1 and not name.startswith("positions.")
         # A fused step takes tensors of one mesh only.
         groups[decays, _mesh(parameter)].append(parameter)
@@ -44,6 +44,11 @@ def build(model: nn.Module, config: Optimizer) -> torch.optim.AdamW:
         # One kernel for all parameters, also on CPUs.
         fused=True,
     )
+
+
+def trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """By name: all but what is frozen, as a base under adapters is."""
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
@@ -85,14 +90,14 @@ def _mesh(tensor: Tensor) -> object:
 
 
 def state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-    """The tensors that a checkpoint holds, by name, with no copy made: weights and both of AdamW's means.
+    """The tensors that a checkpoint holds, by name, with no copy made: trained weights and both of AdamW's means.
 
     Before the first step the means are made, of zeros: as a place to load into. Plain names, whatever wraps the model,
     and no groups: both would tie a checkpoint to the world size that it was written at. `restore` sets the rest.
     """
-    tensors = {"model": {name: parameter.detach() for name, parameter in model.named_parameters()}}
+    tensors = {"model": {name: parameter.detach() for name, parameter in trained(model)}}
     tensors["mean"], tensors["square"] = {}, {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in trained(model):
         known = optimizer.state[parameter]
         if not known:
             known["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
@@ -103,5 +108,5 @@ def state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[
 
 def restore(model: nn.Module, optimizer: torch.optim.Optimizer, updates: int) -> None:
     """Set AdamW's own count to `updates`, the steps that were really taken, after `state` was loaded in place."""
-    for parameter in model.parameters():
+    for _, parameter in trained(model):
         optimizer.state[parameter]["step"].fill_(updates)

@@ -1,4 +1,4 @@
-"""Who takes part in a run and on which devices, and how the model is spread over them: DDP, FSDP2, tensor parallel."""
+"""Who takes part in a run and on which devices, and how the model is spread: DDP, FSDP2, tensor parallel, Horovod."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from torch.distributed.tensor import Replicate
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
+from workloads.training import horovod_world
 from workloads.training.config import Config, Parallel
 from workloads.training.errors import ConfigError
+from workloads.training.horovod_world import Averaging
+from workloads.training.lora import adapt
 from workloads.training.model import Transformer
 
 T = TypeVar("T")
@@ -43,6 +46,8 @@ class World:
     """All processes over gloo: for small words among hosts, which need not wait for the GPUs."""
     data_rank: int = 0
     data_size: int = 1
+    horovod: bool = False
+    """Whether gradients go through Horovod."""
 
     @property
     def first(self) -> bool:
@@ -75,9 +80,14 @@ def join(config: Parallel, environment: Mapping[str, str]) -> Iterator[World]:
 
     Raises ConfigError where the configuration asks for what this machine has not.
     """
-    size, rank, local_rank = (
-        int(environment.get(n, d)) for n, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
-    )
+    horovod = horovod_world.started_by(environment)
+    if horovod != (config.strategy == "horovod") and config.strategy != "auto":
+        raise ConfigError(
+            f"parallel.strategy: {config.strategy}: under horovodrun, and only there, expected horovod, or auto"
+        )
+    prefix = "HOROVOD_" if horovod else ""
+    local_rank = int(environment.get(f"{prefix}LOCAL_RANK", 0))
+    size, rank = (int(environment.get(n, d)) for n, d in (("WORLD_SIZE", 1), ("RANK", 0)))
     device = _device(config, local_rank)
     cuda = device.type == "cuda"
     if size % config.tensor:
@@ -96,10 +106,15 @@ def join(config: Parallel, environment: Mapping[str, str]) -> Iterator[World]:
         torch.set_float32_matmul_precision("high")
     precision = {"auto": "bfloat16" if cuda else "float32"}.get(config.precision, config.precision)
     dtype: torch.dtype = getattr(torch, precision)
-    if size == 1:
+    if size == 1 and not horovod:
         yield World(0, 1, device, dtype, None, None)
         return
     timeout = timedelta(seconds=config.timeout_s)
+    if horovod:
+        with horovod_world.joined(environment, timeout) as (rank, size):
+            control = dist.new_group(backend="gloo", timeout=timeout)
+            yield World(rank, size, device, dtype, None, control, rank, size, horovod=True)
+        return
     dist.init_process_group("nccl" if cuda else "gloo", timeout=timeout, device_id=device if cuda else None)
     try:
         mesh = init_device_mesh(device.type, (size // config.tensor, config.tensor), mesh_dim_names=("data", "tensor"))
@@ -132,6 +147,7 @@ class Replica(nn.Module):
         # FSDP2 casts by itself.
         self.autocast = world.dtype != torch.float32 and strategy != "fsdp"
         self.spread: nn.Module = model
+        self.averaging: Averaging | None = None
         if strategy == "ddp":
             assert world.mesh is not None
             group = world.mesh["data"].get_group()
@@ -139,6 +155,8 @@ class Replica(nn.Module):
             self.spread = DistributedDataParallel(
                 model, process_group=group, gradient_as_bucket_view=True, init_sync=False
             )
+        elif strategy == "horovod":
+            self.averaging = Averaging(model)
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(self.world.device.type, self.world.dtype, enabled=self.autocast):
@@ -146,10 +164,14 @@ class Replica(nn.Module):
 
     @contextlib.contextmanager
     def accumulating(self, last: bool) -> Iterator[None]:
-        """Around forward and backward: DDP sums gradients over processes in the last micro-batch only.
+        """Around forward and backward: DDP and Horovod sum gradients over processes in the last micro-batch only.
 
         FSDP2 does so each time: keeping whole gradients until then would take the memory that sharding saves.
         """
+        if self.averaging is not None:
+            with self.averaging.around(last):
+                yield
+            return
         waits = isinstance(self.spread, DistributedDataParallel) and not last
         with self.spread.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
             yield
@@ -163,6 +185,8 @@ def spread(config: Config, world: World) -> Replica:
             config.data.sequence_length,
             activation_checkpointing=config.parallel.activation_checkpointing,
         )
+    if config.lora.rank:
+        adapt(model, config.lora)
     strategy = strategy_of(config, world, sum(parameter.numel() for parameter in model.parameters()))
     if config.parallel.compile:
         # Block by block: they are alike, so one is compiled for all.
@@ -183,7 +207,9 @@ def spread(config: Config, world: World) -> Replica:
 
 
 def strategy_of(config: Config, world: World, parameters: int) -> str:
-    """`none`, `ddp` or `fsdp`."""
+    """`none`, `ddp`, `fsdp` or `horovod`."""
+    if world.horovod:
+        return "horovod"
     if world.size == 1:
         return "none"
     if config.parallel.strategy != "auto":

@@ -19,7 +19,9 @@ from workloads.data.dataset import TokenDataset, open_dataset
 from workloads.data.loader import LoaderState, TokenLoader
 from workloads.data.prepare import prepare
 from workloads.data.tokenizer import BytePairTokenizer, Tokenizer
+from workloads.training.base import Base
 from workloads.training.checkpoint import Checkpointer
+from workloads.training.checkpoints.weights import identity
 from workloads.training.config import Config
 from workloads.training.display import Display
 from workloads.training.errors import ConfigError, DataError, DiskError, on_disk
@@ -71,6 +73,7 @@ def _train(
 ) -> None:
     training = config.training
     share = micro_batches(training.batch_size, world.data_size, training.micro_batch_size)
+    tokenizer = identity(learnt.manifest.tokenizer)
 
     def loader(dataset: TokenDataset, state: LoaderState | None) -> TokenLoader:
         return TokenLoader(
@@ -119,6 +122,8 @@ def _train(
             started,
             clock,
             now,
+            Base(config.lora, output / "base", world, tokenizer) if config.lora.rank else None,
+            {"tokenizer": tokenizer},
         )
         with notices, watch, display:
             trainer.train()

@@ -11,7 +11,7 @@ import gc
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +21,11 @@ from torch import Tensor
 from workloads.data.loader import LoaderState, TokenLoader
 from workloads.training import divergence, flops
 from workloads.training import optimizer as optimizers
+from workloads.training.base import Base
 from workloads.training.checkpoint import Checkpointer, Saved
 from workloads.training.config import Config
 from workloads.training.display import Display, thousands
-from workloads.training.errors import ConfigError
+from workloads.training.errors import CheckpointError, ConfigError
 from workloads.training.evaluation import Evaluation
 from workloads.training.metrics import Recorder
 from workloads.training.model import initialize
@@ -80,6 +81,10 @@ class Trainer:
     started: float
     clock: Callable[[], float] = time.perf_counter
     now: Callable[[], float] = time.time
+    base: Base | None = None
+    """What adapters are trained on; none: all weights are trained."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else checkpoints say of themselves."""
 
     def train(self) -> Progress:
         """Train until the last step. Raises SystemExit after a notice, TrainingError for what a person must mend."""
@@ -96,7 +101,8 @@ class Trainer:
         recorder = self.recorder(progress.step)
         stopping = Agreement(self.notices)
         per_step = training.batch_size * config.data.sequence_length
-        model_flops = per_step * flops.per_token(config.model, config.data.sequence_length)
+        adapters = sum(parameter.numel() for _, parameter in optimizers.trained(model)) if self.base else 0
+        model_flops = per_step * flops.per_token(config.model, config.data.sequence_length, adapters)
         peak_flops = flops.peak(device, self.world.dtype) * self.world.size
         phases = Phases(self.watch, self.clock)
 
@@ -216,11 +222,20 @@ class Trainer:
 
     def _save(self, progress: Progress) -> None:
         extra = {"progress": progress.to_json(), "config": self.config.to_json(), "world_size": self.world.size}
+        extra |= {**self.facts, "lora": self.base.identity if self.base else {}}
         self.checkpointer.save(progress.step, optimizers.state(self.replica.plain, self.optimizer), extra)
         self.saved_at = progress.step
 
     def _restore(self, saved: Saved | None) -> Progress:
         """Take weights, optimizer and progress from a checkpoint; without one, begin."""
+        known = saved.extra.get("lora") or None if saved else None
+        if saved is not None and (known is None) != (self.base is None):
+            found, missing = ("adapters", "with") if known else ("all weights", "without")
+            raise CheckpointError(
+                f"{saved.path} is a checkpoint of {found}: continue {missing} lora.rank and lora.base"
+            )
+        if self.base is not None:
+            self.base.load(self.replica.plain, known)
         if saved is None:
             initialize(self.replica.plain, self.config.training.seed)
             self.saved_at = self.reached = 0
@@ -263,11 +278,14 @@ class Trainer:
         return self.checkpointer.uploaded(0.0)
 
     def _described(self, progress: Progress) -> str:
-        world, parameters = self.world, sum(p.numel() for p in self.replica.plain.parameters())
+        world, model = self.world, self.replica.plain
+        parameters = f"{thousands(sum(p.numel() for p in model.parameters()))} parameters"
+        if self.base is not None:
+            parameters += f", {thousands(sum(p.numel() for _, p in optimizers.trained(model)))} of them in adapters,"
         where = f"{world.size} x {world.device.type}" if world.size > 1 else world.device.type
         begun = f"continues after step {progress.step}" if progress.step else "begins"
         return (
-            f"{self.config.name}: {begun}; {thousands(parameters)} parameters on {where}, {self.replica.strategy}, "
+            f"{self.config.name}: {begun}; {parameters} on {where}, {self.replica.strategy}, "
             f"{str(world.dtype).removeprefix('torch.')}"
         )
 

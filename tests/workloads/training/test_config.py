@@ -31,13 +31,14 @@ def test_each_setting_is_reached_by_its_dotted_name(name, item, kind):
     else:
         other = {
             bool: lambda: not default,
-            str: lambda: "elsewhere",
+            str: lambda: "query" if item.name == "targets" else "elsewhere",
             int: lambda: 2 * (default or 1),
             float: lambda: (default or 1.0) / 2,
         }[kind]()
     # What another setting must fit to.
     more = {"model.heads": ["--model.width", "256"], "model.key_value_heads": ["--model.heads", "8"]}
     more["parallel.tensor"] = ["--model.tied", "false"]
+    more |= {"lora.rank": ["--lora.base", "elsewhere"], "lora.base": ["--lora.rank", "2"]}
     found = parsed(f"--{name}.{item.name}={other}", *more.get(f"{name}.{item.name}", []))
     assert getattr(found.sections()[name], item.name) == other
     assert item.metadata["help"]

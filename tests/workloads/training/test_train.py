@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.workloads.training.small import command, learnt, make_data, metrics
+from tests.workloads.training.small import QuickCheckpointer, command, learnt, make_data, metrics
 from workloads.data.tokenizer import BytePairTokenizer, ByteTokenizer
 from workloads.training import checkpoint, cli, run
 from workloads.training.errors import ConfigError
@@ -31,31 +29,6 @@ def _one_thread():
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
-
-
-class QuickCheckpointer:
-    """As the real one, in a file and at once: that one starts a process, which takes longer than all of a small run."""
-
-    def __init__(self, directory: Path, **_: Any) -> None:
-        self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
-
-    def save(self, step: int, state: Any, extra: Any) -> None:
-        torch.save({"state": state, "extra": json.dumps(extra)}, self.directory / f"step-{step:08}")
-
-    def newest(self) -> Path | None:
-        return max(self.directory.glob("step-*"), default=None)
-
-    def load(self, saved: Path, state: dict[str, Any]) -> Any:
-        found = torch.load(saved)
-        for kind, tensors in state.items():
-            for name, tensor in tensors.items():
-                tensor.copy_(found["state"][kind][name])
-        return json.loads(found["extra"])
-
-    def staged(self) -> None: ...
-    def wait(self) -> None: ...
-    def close(self) -> None: ...
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from workloads.training.checkpoints import layout, planning
 from workloads.training.checkpoints.layout import Invalid, Marker
 from workloads.training.errors import CheckpointError, DiskError, TrainingError, on_disk
+
+MODEL = "model."
 
 
 def newest_of(directory: Path) -> Path:
@@ -38,7 +44,7 @@ def newest_of(directory: Path) -> Path:
     raise CheckpointError(f"{directory}: no valid checkpoint")
 
 
-def export(directory: Path, path: Path, prefix: str) -> int:
+def export(directory: Path, path: Path, prefix: str, adapters: bool = False, base: str = "") -> int:
     """See `workloads.training.checkpoint.export`. The whole model is in memory meanwhile."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -47,10 +53,16 @@ def export(directory: Path, path: Path, prefix: str) -> int:
     with layout.in_use(chosen), on_disk(path):
         marker = layout.read_marker(chosen)
         tensors = planning.read_tensors(chosen, prefix)
+        metadata = {"format": "pt", "step": str(marker.step), "tokenizer": str(marker.extra.get("tokenizer", ""))}
+        if known := marker.extra.get("lora"):
+            if adapters or prefix != MODEL:
+                metadata |= {f"lora_{name}": str(value) for name, value in known.items()}
+            else:
+                tensors = _with_base(tensors, known, base, path)
         partial = path.with_name(path.name + layout.PARTIAL)
         partial.touch()
         try:
-            save_file(tensors, partial, metadata={"format": "pt", "step": str(marker.step)})
+            save_file(tensors, partial, metadata=metadata)
             with partial.open("rb") as file:
                 layout.sync_file(file)
             partial.rename(path)
@@ -62,13 +74,22 @@ def export(directory: Path, path: Path, prefix: str) -> int:
     return len(tensors)
 
 
+def _with_base(adapters: dict[str, Tensor], known: Mapping[str, Any], base: str, path: Path) -> dict[str, Tensor]:
+    from workloads.training.base import merged
+
+    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".base-") as place:
+        return merged(adapters, known, base, Path(place))
+
+
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser("python -m workloads.training.checkpoint", description=__doc__)
     commands = root.add_subparsers(dest="command", required=True)
     writing = commands.add_parser("export", help="write a model as one safetensors file")
     writing.add_argument("directory", type=Path, metavar="DIR", help="a checkpoint, or a run's: then its newest valid")
     writing.add_argument("output", type=Path, metavar="OUT", help="the file to write")
-    writing.add_argument("--prefix", default="model.", help="of the names that are written, without it (model.)")
+    writing.add_argument("--prefix", default=MODEL, help="of the names that are written, without it (model.)")
+    writing.add_argument("--adapters", action="store_true", help="of a run with lora.rank, adapters without their base")
+    writing.add_argument("--base", default="", metavar="URL", help="where the base of adapters is by now")
     listing = commands.add_parser("list", help="verify all checkpoints of a run")
     listing.add_argument("directory", type=Path, metavar="DIR")
     return root
@@ -78,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         if options.command == "export":
-            count = export(options.directory, options.output, options.prefix)
+            count = export(options.directory, options.output, options.prefix, options.adapters, options.base)
             print(f"{options.output}: {count} tensors, {options.output.stat().st_size / 2**20:.1f} MiB")
             return 0
         with on_disk(options.directory):
