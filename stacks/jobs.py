@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from stacks import accepted
-from stacks.fields import Count, Part, Place, Positive, Text
+from stacks.fields import Part, Place, Positive, Text
 
 Image = Annotated[str, AfterValidator(accepted.image)]
 Prefix = Annotated[str, AfterValidator(accepted.object_prefix)]
@@ -19,7 +19,7 @@ class Training(Part):
     """What all training runs have in common."""
 
     image: Image
-    """container image of workloads/training, with a tag or digest"""
+    """container image of workloads/training, with a tag or digest; built with Optuna where there are sweeps"""
     ray_image: Image | None = None
     """the same image, built with Ray; needed where there are rayJobs"""
     mpi_image: Image | None = None
@@ -43,8 +43,8 @@ class Run(Part):
     """key of the catalog, such as h100-80gb"""
     accelerators_per_node: Positive = 1
     """accelerators that it takes of each machine"""
-    priority: Priority = "normal"
-    """low, normal or high: who waits for whom"""
+    priority: Priority | None = None
+    """low, normal or high: who waits for whom; absent: low for sweeps, else normal"""
 
     def shared_args(self) -> dict[str, Any]:
         """What the arguments of every component for a run have in common."""
@@ -53,7 +53,7 @@ class Run(Part):
             "settings": {name: _written(value) for name, value in self.settings.items()},
             "accelerator": self.accelerator,
             "accelerators_per_node": self.accelerators_per_node,
-            "priority": self.priority,
+            **({"priority": self.priority} if self.priority else {}),
             **({"data_prefix": self.data} if self.data else {}),
         }
 
@@ -87,7 +87,7 @@ class Sweep(Run):
 class RayJob(Run):
     """A run on a Ray cluster of its own, which goes when the run ends."""
 
-    min_workers: Count = 1
+    min_workers: Positive = 1
     """fewest machines"""
     max_workers: Positive = 1
     """most machines"""

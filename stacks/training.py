@@ -8,7 +8,15 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components import GpuCluster, TieredStorage, TrainingJob, TrainingQueue, TrainingRuntimes
+from components import (
+    GpuCluster,
+    HyperparameterSweep,
+    RayJob,
+    TieredStorage,
+    TrainingJob,
+    TrainingQueue,
+    TrainingRuntimes,
+)
 from components.accelerators import MachineType
 from components.security.traffic import DENY_ALL, among_themselves
 from components.storage.volumes import claim_name
@@ -94,6 +102,7 @@ class RegionalTraining:
                 f"{self._region.name}-{job.name}",
                 {
                     **self._run(job),
+                    **self._checkpoints(job),
                     **asked,
                     "image": training.image,
                     "runtime": runtimes.torchrun if job.min_nodes == job.max_nodes else runtimes.elastic,
@@ -103,6 +112,36 @@ class RegionalTraining:
                 },
                 self._in_cluster(runtimes),
             )
+        for sweep in (sweep for sweep in self._settings.sweeps if sweep.region == self._region.region):
+            HyperparameterSweep(
+                f"{self._region.name}-{sweep.name}",
+                {
+                    **self._run(sweep),
+                    **_without_fabric(self._machine(sweep)),
+                    "image": training.image,
+                    "search": sweep.search,
+                    "trials": sweep.trials,
+                    "workers": sweep.workers,
+                    "min_workers": sweep.min_workers,
+                },
+                self._in_cluster(),
+            )
+        for ray in (ray for ray in self._settings.ray_jobs if ray.region == self._region.region):
+            RayJob(
+                f"{self._region.name}-{ray.name}",
+                {
+                    **self._run(ray),
+                    **self._checkpoints(ray),
+                    **_without_fabric(self._machine(ray)),
+                    "image": training.ray_image,
+                    "min_workers": ray.min_workers,
+                    "max_workers": ray.max_workers,
+                },
+                self._in_cluster(),
+            )
+
+    def _checkpoints(self, run: Run) -> dict[str, Any]:
+        return {"checkpoint_prefix": f"checkpoints/{run.name}"}
 
     def _run(self, run: Run) -> dict[str, Any]:
         """What every run is told."""
@@ -116,7 +155,6 @@ class RegionalTraining:
             "bucket": self._storage.bucket,
             "bucket_url": self._storage.bucket_url,
             "encryption_key": self._storage.encryption_key,
-            "checkpoint_prefix": f"checkpoints/{run.name}",
             "claims": {tier: claim_name(tier) for tier in self._tiers()},
             "tags": self._tags,
         }
@@ -140,7 +178,7 @@ class RegionalTraining:
             )
         return self._runtimes[name]
 
-    def _machine(self, run: Run, *, fabric: bool) -> dict[str, Any]:
+    def _machine(self, run: Run, *, fabric: bool = False) -> dict[str, Any]:
         """What a run takes of the machines of the first pool that has what it asks for; training's own pools first."""
         pools = sorted(self._settings.node_pools_in(self._region), key=lambda pool: pool.purpose != "training")
         machines = [machine for pool in pools if (machine := _machine_for(pool, self._region, run, fabric))]
@@ -167,6 +205,11 @@ def _asked(machine: MachineType, accelerators: int, fabric: bool) -> dict[str, A
         "machine_type": machine.name,
         "fabric": fabric,
     }
+
+
+def _without_fabric(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """For runs whose components know of none."""
+    return {key: value for key, value in asked.items() if key != "fabric"}
 
 
 def _fabric(settings: Settings, region: Region) -> str:

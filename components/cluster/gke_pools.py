@@ -62,7 +62,7 @@ def node_pool(
         "node_locations": zones,
         "node_config": {
             **_node_config(pool, capacity, service_account, key, resource_labels or {}),
-            **_shutdown(pool, kind, kubernetes_version),
+            **_shutdown(kind, kubernetes_version),
         },
         "network_config": {"enable_private_nodes": True, "additional_node_network_configs": networks},
         "management": {
@@ -152,10 +152,10 @@ def _node_config(
     return config
 
 
-def _shutdown(pool: Pool, kind: str, kubernetes_version: str) -> dict[str, Any]:
-    """What trains saves its state when its machine is taken; what serves is drained in the usual time."""
+def _shutdown(kind: str, kubernetes_version: str) -> dict[str, Any]:
+    """When its machine is taken, what trains saves its state, and what serves answers what is under way."""
     known, needed = (tuple(map(int, version.split("."))) for version in (kubernetes_version, LONG_SHUTDOWN_SINCE))
-    if kind != "spot" or pool.purpose != "training" or known < needed:
+    if kind != "spot" or known < needed:
         return {}
     return {
         "kubelet_config": {

@@ -218,7 +218,7 @@ def test_gke_rungs_say_how_they_get_machines() -> None:
     assert node["flex-start"]["max_run_duration"] == "604800s"
     assert node["spot"]["spot"] is True
     assert configs["spot"]["autoscaling"]["total_max_node_count"] == 2
-    # What trains gets 105 of the 120 seconds to save, where the cluster can give them.
+    # Pods get 105 of the 120 seconds, where the cluster can give them.
     assert node["spot"]["kubelet_config"] == {
         "shutdown_grace_period_seconds": 120,
         "shutdown_grace_period_critical_pods_seconds": 15,
