@@ -38,6 +38,13 @@ QUEUE_QUOTA_FITS = Rule(
     remediation="Ask for less, or raise the queue's quota along with the pool that its flavor stands for.",
 )
 
+_TOPOLOGY_REQUESTS = (
+    "kueue.x-k8s.io/podset-required-topology",
+    "kueue.x-k8s.io/podset-preferred-topology",
+    "kueue.x-k8s.io/podset-unconstrained-topology",
+)
+"""Annotations of pods (https://kueue.sigs.k8s.io/docs/concepts/topology_aware_scheduling/); the last one is `true`."""
+
 _UNCOUNTED = ("cpu", "memory", "ephemeral-storage", "hugepages-")
 """What many installations exclude from quota; taken to be so where the plan doesn't show Kueue's configuration."""
 
@@ -64,7 +71,8 @@ class Kueue:
         """A workload as its pods will be: with the labels and tolerations of each flavor that its queue may give it."""
         queue = self._queue(workload, near) if workload.queue else None
         flavors = [self._objects.find(near, "ResourceFlavor", name) for name in _flavors(queue)] if queue else []
-        found = [_with_flavor(workload, flavor.spec) for flavor in flavors if flavor is not None]
+        suited = [f for f in flavors if f is not None and self._suits(workload, queue, f)]
+        found = [_with_flavor(workload, flavor.spec) for flavor in suited or flavors if flavor is not None]
         untold = at(near.resource.inputs, "metadata.labels") == UNKNOWN or None in flavors
         untold = untold or (queue is not None and not _told(queue.spec.get("resourceGroups")))
         if untold or (workload.queue and not found):
@@ -72,6 +80,23 @@ class Kueue:
             every = (one for one in self._objects.of_kind("ResourceFlavor") if one.cluster == near.cluster)
             found = [_with_flavor(workload, one.spec) for one in every]
         return [*found, workload] if untold or not found else found
+
+    def _suits(self, workload: Workload, queue: Object | None, flavor: Object) -> bool:
+        """Whether Kueue gives a flavor to pods by what they ask of their place in the network: those that ask get
+        flavors with such a topology only, the others never, but where all flavors of a queue have one.
+
+        pkg/scheduler/flavorassigner/tas_flavorassigner.go, checkPodSetAndFlavorMatchForTAS.
+        """
+        topology = flavor.spec.get("topologyName")
+        others = [self._objects.find(flavor, "ResourceFlavor", name) for name in _flavors(queue)] if queue else []
+        if topology == UNKNOWN or all(one is None or one.spec.get("topologyName") for one in others):
+            return True
+        asked = [workload.annotations[key] for key in _TOPOLOGY_REQUESTS if key in workload.annotations]
+        if not asked or not topology:
+            return bool(asked) is bool(topology)
+        found = self._objects.find(flavor, "Topology", str(topology))
+        levels = [level.get("nodeLabel") for level in maps(found.spec, "levels")] if found else []
+        return not levels or asked[0] in (*levels, "true", UNKNOWN) or UNKNOWN in levels
 
     def _queue(self, workload: Workload, near: Object) -> Object | None:
         local = self._objects.find(near, "LocalQueue", workload.queue)
@@ -84,6 +109,8 @@ class Kueue:
         for queue in self._objects.of_kind("ClusterQueue"):
             for name in _flavors(queue):
                 yield from self._leads(queue, "ResourceFlavor", name)
+        for flavor in self._objects.of_kind("ResourceFlavor"):
+            yield from self._leads(flavor, "Topology", flavor.spec.get("topologyName"))
         yield from self._flavors_without_machines()
         jobs: dict[str, list[tuple[Workload, Object]]] = {}
         for workload, near in workloads:
@@ -148,7 +175,9 @@ class Kueue:
 
     def _asks(self, part: Workload, queue: Object, near: Object) -> Iterator[Finding]:
         """One pod template of a job gets all that it asks for from one flavor of each resource group."""
-        asked = {name: amount * max(1, part.max_replicas) for name, amount in requests(part.spec).items()}
+        grows = not part.gang and part.min_replicas < part.max_replicas
+        pods = max(1, part.min_replicas if grows else part.max_replicas)
+        asked = {name: amount * pods for name, amount in requests(part.spec).items()}
         covered: set[str] = set()
         for group in maps(queue.spec, "resourceGroups"):
             names = set(items(group, "coveredResources"))
@@ -160,8 +189,8 @@ class Kueue:
             name, amount = next(iter(wanted.items()))
             most = [f"{text(name, most)} of {flavor}" for flavor, has in had if (most := has.get(name)) is not None]
             yield QUEUE_QUOTA_FITS.finding(
-                f"{_named(part)} needs {text(name, amount)} at once, and ClusterQueue {queue.name} has"
-                f" {', '.join(most) or 'no flavor for such pods'}, borrowed quota included",
+                f"{_named(part)} needs {text(name, amount)}{'' if grows else ' at once'}, and ClusterQueue {queue.name}"
+                f" has {', '.join(most) or 'no flavor for such pods'}, borrowed quota included",
                 near.resource,
                 subject=part.part,
             )
@@ -179,7 +208,8 @@ class Kueue:
         total: dict[str, Fraction] = {}
         for part in parts:
             for name, amount in requests(part.spec).items():
-                total[name] = total.get(name, Fraction(0)) + amount * max(1, part.max_replicas)
+                pods = part.max_replicas if part.gang else part.min_replicas
+                total[name] = total.get(name, Fraction(0)) + amount * max(1, pods)
         for group in maps(queue.spec, "resourceGroups"):
             for name in (name for name in items(group, "coveredResources") if name in total):
                 has = [self._quota(queue, str(flavor.get("name")), name) for flavor in maps(group, "flavors")]
@@ -199,6 +229,8 @@ class Kueue:
         name = str(flavor.get("name"))
         found = self._objects.find(queue, "ResourceFlavor", name)
         selector = mapping(part.spec.get("nodeSelector"))
+        if found is not None and not self._suits(part, queue, found):
+            return name, {}
         for key, value in mapping(found.spec if found else {}, "nodeLabels").items():
             if key in selector and UNKNOWN not in (value, selector[key]) and selector[key] != value:
                 return name, {}

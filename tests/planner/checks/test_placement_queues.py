@@ -145,3 +145,52 @@ def test_flavors_stand_for_machines():
     assert not found(pool(machine="p9.48xlarge"), queue, flavor)
     flavor.inputs["spec"]["nodeLabels"] = {"pool": UNKNOWN}
     assert not found(pool("t4", most=3), queue, flavor)
+
+
+TAS = "kueue.x-k8s.io/podset-{}-topology"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "topology", "others", "fits"),
+    [
+        ({}, None, True, True),
+        ({}, "fabric", True, False),
+        ({TAS.format("preferred"): "rack"}, "fabric", True, True),
+        ({TAS.format("required"): "rack"}, None, True, False),
+        ({TAS.format("required"): "block"}, "fabric", True, False),
+        ({TAS.format("unconstrained"): "true"}, "fabric", True, True),
+        ({TAS.format("required"): UNKNOWN}, "fabric", True, True),
+        ({}, UNKNOWN, True, True),
+        # Where all flavors know their place in the network, every job may have them.
+        ({}, "fabric", False, True),
+    ],
+)
+def test_flavors_with_a_topology_are_for_those_who_ask(annotations, topology, others, fits):
+    local, queue, flavor = queues(2)
+    flavor.inputs["spec"] |= {"topologyName": topology} if topology else {}
+    more = [thing("Topology", "fabric", {"levels": [{"nodeLabel": "rack"}, {"nodeLabel": "kubernetes.io/hostname"}]})]
+    if others:
+        # Another flavor, of which it has nothing.
+        none = {"name": "nvidia.com/gpu", "nominalQuota": 0}
+        queue.inputs["spec"]["resourceGroups"][0]["flavors"].append({"name": "plain", "resources": [none]})
+        other = {"topologyName": None if topology else "fabric"}
+        more.append(thing("ResourceFlavor", "plain", {**flavor.inputs["spec"], **other}))
+    template = pods({"nvidia.com/gpu": "1"}, annotations=annotations)
+    heard = said(pool(taints=TAINT), job(template, 2, "team"), local, queue, flavor, *more)
+    assert [rule for rule, _ in heard] == ([] if fits else ["queue-quota-fits"])
+
+
+def test_topologies_that_flavors_name():
+    local, queue, flavor = queues(2)
+    flavor.inputs["spec"]["topologyName"] = "racks"
+    ((rule, message),) = said(pool(), local, queue, flavor, thing("Topology", "rack", {}))
+    assert (rule, "names the Topology 'racks', which is not in its cluster; did you mean 'rack'?" in message) == (
+        "queue-exists", True)  # fmt: skip
+
+
+@pytest.mark.parametrize(("fewest", "fits"), [("2", True), ("3", False)])
+def test_a_job_that_may_start_smaller_needs_quota_for_that(fewest, fits):
+    sweep = job(ONE_GPU, 8, "team")
+    sweep.inputs["metadata"]["annotations"] = {"kueue.x-k8s.io/job-min-parallelism": fewest}
+    heard = said(pool(taints=TAINT, most=8), sweep, *queues(2))
+    assert [rule for rule, _ in heard] == ([] if fits else ["queue-quota-fits"])
