@@ -50,7 +50,10 @@ _INNER = "pytriton/tritonserver"
 _TAKEN = (f"{_INNER}/bin/", f"{_INNER}/backends/", f"{_INNER}/caches/", "nvidia_pytriton.libs/")
 _LICENSES = ".dist-info/licenses/"
 _PYTHON = "python"
-_PTH = f"""import os, site; [site.addsitedir(p) for p in os.environ.get({PACKAGES!r}, "").split(os.pathsep) if p]\n"""
+_PTH = (
+    # One line, and no comprehension: site executes it in a function, whose names a comprehension would not see.
+    f"import os, site; list(map(site.addsitedir, filter(None, os.environ.get({PACKAGES!r}, '').split(os.pathsep))))\n"
+)
 
 
 class NoTriton(ServingError):
