@@ -90,9 +90,9 @@ class RayJob(pulumi.ComponentResource):
     submits the job and watches it; the RayJob, which Kueue holds until its workers have room; the PodMonitor.
 
     There is no health gate as TrainingRuntimes have, and no fabric: Ray places the workers itself. A worker that is
-    lost, or told to go, has the others continue from the newest checkpoint in the object store. Kueue may take the whole
-    cluster back; when it lets the job in again, that continues too. When the job ends, well or not, its cluster is
-    deleted.
+    lost, or told to go, has the others continue from the newest checkpoint in the object store. Kueue may take the
+    whole cluster back; when it lets the job in again, that continues too. When the job ends, well or not, its cluster
+    is deleted.
 
     Whatever changes in its spec makes the job anew. Takes the cluster's Kubernetes provider, and the cloud's, from
     `opts`. What `opts.depends_on` names (GpuCluster's `addons`, the namespace, the queue) is waited for by every child.

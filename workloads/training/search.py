@@ -96,9 +96,14 @@ def parse(text: str, config: Config) -> Dimension:
 
 
 def _setting(text: str, name: str, config: Config) -> tuple[dataclasses.Field[Any], Any]:
+    section_, _, key = name.partition(".")
+    part = config.sections().get(section_)
+    if part is not None and not {section_, name} & set(UNSEARCHED):
+        types = section.kinds(type(part))
+        for item in dataclasses.fields(part):
+            if item.name == key:
+                return item, types[key]
     known = searchable(config)
-    if name in known:
-        return known[name]
     for place in (name, name.partition(".")[0]):
         if place in UNSEARCHED:
             raise ConfigError(f"--search {text}: {place} cannot be searched: {UNSEARCHED[place]}")

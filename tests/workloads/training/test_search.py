@@ -45,11 +45,14 @@ def test_a_choice_keeps_its_order_and_type(values):
 
 @given(text=st.text(alphabet="abloguniformtch.=:,-+e0123456789 _/", max_size=40))
 def test_whatever_is_written_it_is_a_dimension_or_an_error_that_names_it(text):
+    said = ""
     try:
         found = parse(text, tiny())
     except ConfigError as error:
-        assert str(error).startswith(f"--search {text}: ")
-        assert any(words in str(error) for words in ("expected", "accepted are", "did you mean", "cannot be searched"))
+        said = str(error)
+    if said:
+        assert said.startswith(f"--search {text}: ")
+        assert any(words in said for words in ("expected", "accepted are", "did you mean", "cannot be searched"))
     else:
         assert parse(str(found), tiny()) == found
 
@@ -109,7 +112,7 @@ def test_a_setting_is_searched_once_and_not_given_as_well():
     assert [one.name for one in space([once], tiny(), {})] == ["model.layers"]
     with pytest.raises(ConfigError, match="searched twice"):
         space([once, "model.layers=int:1:3"], tiny(), {})
-    with pytest.raises(ConfigError, match="--model.layers is given too"):
+    with pytest.raises(ConfigError, match=r"--model\.layers is given too"):
         space([once], tiny(), {"model.layers": 2})
     with pytest.raises(ConfigError, match="nothing to search"):
         space([], tiny(), {})

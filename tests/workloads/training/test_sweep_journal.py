@@ -38,7 +38,7 @@ def journal(path: Path, trials: int = 4, **changes) -> Journal:
     return Journal(path, [RATE, LAYERS], optuna.pruners.NopPruner(), description, trials=trials, **options)
 
 
-def elsewhere(monkeypatch: pytest.MonkeyPatch, one: Journal) -> None:
+def elsewhere(one: Journal) -> None:
     """As if that worker's leases were of another machine: from now on they are only known by their silence."""
     for path in one._leases.glob("0*"):
         lease = json.loads(path.read_text()) | {"host": "another machine"}
@@ -81,13 +81,13 @@ def test_what_was_left_in_order_is_continued_at_once_with_the_same_values(tmp_pa
     assert LOST not in other.study.trials[0].user_attrs
 
 
-def test_a_worker_on_another_machine_is_lost_when_its_lease_no_longer_changes(tmp_path, monkeypatch):
+def test_a_worker_on_another_machine_is_lost_when_its_lease_no_longer_changes(tmp_path):
     clock = Clock()
     one, other = journal(tmp_path / "journal", 1), journal(tmp_path / "journal", 1, clock=clock)
     lost = one.claim()
     for _ in range(5):
         one.beat(0, [])
-        elsewhere(monkeypatch, one)
+        elsewhere(one)
         assert other.claim() is None
         clock.now += 59.0
     assert other.claim() is None
@@ -101,12 +101,12 @@ def test_a_worker_on_another_machine_is_lost_when_its_lease_no_longer_changes(tm
     other.beat(0, [])
 
 
-def test_a_trial_that_loses_worker_after_worker_has_failed(tmp_path, monkeypatch):
+def test_a_trial_that_loses_worker_after_worker_has_failed(tmp_path):
     clock = Clock()
     worker = journal(tmp_path / "journal", 1, clock=clock, retries=2)
     for _ in range(3):
         assert worker.claim().number == 0
-        elsewhere(monkeypatch, worker)
+        elsewhere(worker)
         assert worker.claim() is None
         clock.now += 61.0
     assert worker.claim() is None
@@ -166,7 +166,7 @@ def test_half_a_line_of_a_machine_that_lost_its_power_breaks_nothing(tmp_path, l
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
-def test_a_lock_whose_holder_died_is_taken_over(tmp_path, monkeypatch):
+def test_a_lock_whose_holder_died_is_taken_over(tmp_path):
     worker = journal(tmp_path / "journal")
     for lock in (worker._claiming, worker.study._storage._backend._lock):
         lock.grace_period = 0.2
