@@ -90,6 +90,8 @@ def _queues_before_kueue(states: list[State]) -> None:
     """Queues are made beside the release."""
     for kind in ("ClusterQueue", "ResourceFlavor", "Cohort"):
         forget(all_of(states, f"kubernetes:kueue.x-k8s.io/v1beta2:{kind}", "us-west-2"), RELEASE)
+    # What a component waits for, its children outlive as well.
+    forget(all_of(states, "aicloud:index:TrainingQueue", "us-west-2"), RELEASE)
 
 
 def _monitor_before_definition(states: list[State]) -> None:
