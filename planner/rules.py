@@ -3,7 +3,7 @@
     rules:levels:        # rule -> error, warning, info or off
     rules:parameters:    # rule -> parameter -> value
     rules:exceptions:    # where a rule may be broken, why, and until when
-      - rule: images-by-digest
+      - rule: images-by-digest  # or several: [images-by-digest, cpu-and-memory-requested]
         resource: "*-triton*"
         reason: the image is built by the pull request itself
         until: 2027-03-31
@@ -179,13 +179,19 @@ def _exceptions(config: Mapping[str, str], by_name: Mapping[str, Rule], problems
         if not isinstance(raw, dict) or not raw.keys() <= {"rule", "resource", "reason", "until"}:
             problems.append(f"{place}: got {raw!r}; expected rule, resource, reason and, if it ends, until")
             continue
-        missing = [key for key in ("rule", "resource", "reason") if not isinstance(raw.get(key), str) or not raw[key]]
+        missing = [key for key in ("resource", "reason") if not isinstance(raw.get(key), str) or not raw[key]]
         problems += [f"{place}.{key}: missing; expected text" for key in missing]
+        names = raw.get("rule")
+        names = names if isinstance(names, list) else [names]
+        if not names or not all(isinstance(name, str) and name for name in names):
+            problems.append(f"{place}.rule: got {raw.get('rule')!r}; expected the name of a rule, or a list of them")
+            continue
         try:
             until = date.fromisoformat(raw["until"]) if "until" in raw else None
         except (TypeError, ValueError):
             problems.append(f"{place}.until: got {raw['until']!r}; expected a date such as 2027-03-31")
             continue
-        if not missing and _known(f"{place}.rule", raw["rule"], by_name, problems):
-            found.append(Exempt(raw["rule"], raw["resource"], raw["reason"], until))
+        known = [name for name in names if _known(f"{place}.rule", name, by_name, problems)]
+        if not missing:
+            found += [Exempt(name, raw["resource"], raw["reason"], until) for name in known]
     return tuple(found)

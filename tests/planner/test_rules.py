@@ -48,6 +48,14 @@ def test_an_exception_excuses_what_it_names_and_nothing_else():
     assert [(f.name, e.reason) for f, e in judged.excused] == [("triton", "built by the pull request")]
 
 
+def test_an_exception_may_name_several_rules_each_of_which_is_needed():
+    exempt = {"rule": ["images-by-digest", "spread"], "resource": "triton", "reason": "Google's own"}
+    judged = rules(exceptions=[exempt]).judge([finding()])
+    assert [(f.rule, f.severity) for f in judged.findings] == [("exception-is-needed", "warning")]
+    assert "from spread for 'triton' excuses nothing" in judged.findings[0].message
+    assert [f.rule for f, _ in judged.excused] == ["images-by-digest"]
+
+
 def test_an_exception_ends_and_says_so():
     exempt = {"rule": "images-by-digest", "resource": "triton", "reason": "soon"}
     on_the_last_day = rules(exceptions=[exempt | {"until": "2026-11-22"}]).judge([finding()])
@@ -82,6 +90,10 @@ def test_parameters_are_the_environments_or_the_rules_own():
         ({"parameters": {"spread": {"zones": 2}}}, "rules:parameters.spread.zones: unknown; spread has no parameters"),
         ({"parameters": {"spread": 2}}, "rules:parameters.spread: got 2; expected a map of parameters"),
         ({"exceptions": [{"rule": "spread", "resource": "x"}]}, "rules:exceptions[0].reason: missing"),
+        (
+            {"exceptions": [{"rule": ["spread", 1], "resource": "x", "reason": "y"}]},
+            "rules:exceptions[0].rule: got ['spread', 1]; expected the name of a rule, or a list of them",
+        ),
         ({"exceptions": ["spread"]}, "rules:exceptions[0]: got 'spread'; expected rule, resource, reason"),
         (
             {"exceptions": [{"rule": "spread", "resource": "x", "reason": "y", "until": "soon"}]},
