@@ -11,7 +11,12 @@ So two versions may have different configurations, and a version that was export
 `manifest.json` last: a version without one does not exist yet. Its content, with paths relative to that directory:
 
     {"format": 1, "model": "resnet50", "version": 3,
-     "files": [{"path": "3/model.onnx", "bytes": 102400, "sha256": "9f86…"}]}
+     "files": [{"path": "3/model.onnx", "bytes": 102400, "sha256": "9f86…"}],
+     "provenance": {"git": …, "data": …, "evaluation": …},
+     "checksum": "51ab…"}
+
+What an export signs off on is its provenance: of which code, data and checkpoint the version is made, and how well it
+did. The checksum is of all the rest of the manifest; a manifest with a provenance must have one.
 """
 
 from __future__ import annotations
@@ -20,8 +25,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -76,6 +81,8 @@ class Manifest:
 
     model: ModelVersion
     files: tuple[File, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """What it was made of and how well it does: JSON, as the export found it."""
 
     @property
     def total_bytes(self) -> int:
@@ -87,8 +94,9 @@ class Manifest:
             "model": self.model.name,
             "version": self.model.version,
             "files": [{"path": f.path, "bytes": f.bytes, "sha256": f.sha256} for f in self.files],
+            **({"provenance": self.provenance} if self.provenance else {}),
         }
-        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps({**document, "checksum": _checksum(document)}, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, expected: ModelVersion, place: str) -> Manifest:
@@ -109,7 +117,22 @@ class Manifest:
             raise VerificationFailed(f"{place}: 'files' must be a list of at least one file, found {entries!r:.80}")
         files = tuple(_file(entry, f"{place}: files[{i}]", expected.version) for i, entry in enumerate(entries))
         _check_distinct(files, place)
-        return cls(expected, files)
+        return cls(expected, files, _provenance(document, place))
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    """sha256 of a manifest without its checksum."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _provenance(document: dict[str, Any], place: str) -> Mapping[str, Any]:
+    found, said = document.get("provenance", {}), document.pop("checksum", None)
+    if not isinstance(found, dict):
+        raise VerificationFailed(f"{place}: provenance: expected an object, found {found!r:.80}")
+    # Manifests of older exports have neither.
+    if (said is not None or found) and said != _checksum(document):
+        raise VerificationFailed(f"{place}: its checksum is another: it was changed after it was written")
+    return found
 
 
 def _file(entry: Any, place: str, version: int) -> File:
@@ -171,7 +194,7 @@ def is_whole(path: Path, file: File, on_bytes: Callable[[int], None] = lambda _:
     return digest_of(path, on_bytes) == (file.bytes, file.sha256)
 
 
-def write_manifest(directory: Path, model: ModelVersion) -> Manifest:
+def write_manifest(directory: Path, model: ModelVersion, provenance: Mapping[str, Any] | None = None) -> Manifest:
     """Describe a local Triton model directory in its `manifest.json`, which appears whole or not at all.
 
     NotInStore where there is no such directory or nothing in it, VerificationFailed where it holds what a repository
@@ -191,7 +214,7 @@ def write_manifest(directory: Path, model: ModelVersion) -> Manifest:
     with on_disk(directory):
         progress = Progress(f"{model}: hashing", sum(path.stat().st_size for path in paths))
         files = [File(path.relative_to(directory).as_posix(), *digest_of(path, progress.add)) for path in paths]
-        manifest = Manifest(model, tuple(files))
+        manifest = Manifest(model, tuple(files), provenance or {})
         with (directory / _PARTIAL).open("w", encoding="utf-8") as out:
             out.write(manifest.to_json())
             out.flush()
