@@ -68,6 +68,12 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
                 {"bucket": bucket, "prefix": "checkpoints/", "write": True},
             ],
         },
+        "TrainingQueue": {
+            "cloud": cloud,
+            "region": region,
+            "node_pools": [system_pool(), serving_pool(), training_pool(cloud)],
+            "namespaces": ["training"],
+        },
         "TritonInference": {
             **place,
             **bound,

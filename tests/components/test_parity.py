@@ -13,13 +13,19 @@ import pytest
 import components
 from planner.engine import PreviewFailed
 from planner.plan import UNKNOWN, Plan
-from tests.components import parity_cluster, parity_platform, parity_pools, parity_storage
+from tests.components import parity_cluster, parity_platform, parity_pools, parity_queue, parity_storage
 from tests.components.parity import Feature, NotOffered, Offered, arguments, built, full
 from tests.samples import CLOUDS, samples
 from tests.support import ROOT
 
 FEATURES: list[Feature] = sorted(
-    [*parity_cluster.FEATURES, *parity_pools.FEATURES, *parity_storage.FEATURES, *parity_platform.FEATURES],
+    [
+        *parity_cluster.FEATURES,
+        *parity_pools.FEATURES,
+        *parity_storage.FEATURES,
+        *parity_queue.FEATURES,
+        *parity_platform.FEATURES,
+    ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )
 DOCUMENT = ROOT / "docs" / "clouds.md"
