@@ -103,6 +103,8 @@ def service_account_tokens_only_where_needed(inventory: Inventory, _: Parameters
             name = at(pod.spec, "serviceAccountName", "default")
             if pod.partial or name == UNKNOWN or not _mounts_token(objects, one, pod, name):
                 continue
+            if _scales_itself(one, pod):
+                continue
             bindings = (b for b in objects.of_kind("RoleBinding", "ClusterRoleBinding") if b.cluster == one.cluster)
             if not any(_may_bind(binding, one.namespace, name) for binding in bindings):
                 yield Violation(
@@ -111,6 +113,16 @@ def service_account_tokens_only_where_needed(inventory: Inventory, _: Parameters
                     one.resource,
                     pod.part,
                 )
+
+
+def _scales_itself(one: Object, pod: Pod) -> bool:
+    """Whether a pod is the head of a Ray cluster with the autoscaler in it, for which KubeRay makes the role.
+
+    https://docs.ray.io/en/latest/cluster/kubernetes/user-guides/configuring-autoscaling.html
+    """
+    cluster = {"RayCluster": "enableInTreeAutoscaling", "RayJob": "rayClusterSpec.enableInTreeAutoscaling"}
+    path = cluster.get(one.kind)
+    return path is not None and "headGroupSpec" in pod.part and on(at(one.spec, path, False))
 
 
 def _mounts_token(objects: Objects, one: Object, pod: Pod, account: str) -> bool:

@@ -158,14 +158,16 @@ def _losses(inventory: Inventory) -> RenderableType:
 
 def _excused(excused: Sequence[tuple[Finding, Exempt]]) -> RenderableType:
     lines: list[RenderableType] = [Text("excused", "bold")]
-    by_reason: dict[Exempt, list[Finding]] = {}
+    by_reason: dict[tuple[str, date | None], list[Finding]] = {}
     for finding, exempt in excused:
-        by_reason.setdefault(exempt, []).append(finding)
-    for exempt, findings in by_reason.items():
-        until = f", until {exempt.until}" if exempt.until else ""
+        by_reason.setdefault((exempt.reason, exempt.until), []).append(finding)
+    for (reason, ends), findings in by_reason.items():
+        until = f", until {ends}" if ends else ""
+        rules = ", ".join(dict.fromkeys(finding.rule for finding in findings))
         names = ", ".join(dict.fromkeys(finding.name for finding in findings))
-        lines.append(Padding(Text(f"{exempt.rule}  {names}{until}"), (0, 0, 0, 2), expand=False))
-        lines.append(Padding(Text(exempt.reason, "dim"), (0, 0, 0, 4), expand=False))
+        lines.append(Padding(Text(f"{names}{until}"), (0, 0, 0, 2), expand=False))
+        lines.append(Padding(Text(rules), (0, 0, 0, 4), expand=False))
+        lines.append(Padding(Text(reason, "dim"), (0, 0, 0, 4), expand=False))
     return Padding(Group(*lines), (1, 0, 0, 0), expand=False)
 
 
