@@ -1,0 +1,104 @@
+"""A model in one safetensors file that says of itself what it is: what an export writes and the engine reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workloads.serving.errors import DiskFailed, VerificationFailed, on_disk
+from workloads.training.config import Model
+
+FILE = "model.safetensors"
+FORMAT = "aicloud-language-model-1"
+PRECISIONS = ("float32", "bfloat16", "int8")
+SCALE = ".scale"
+"""What int8 matrices are multiplied with, row by row, has their name with this behind it."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What must be known of weights to compute with them."""
+
+    model: Model
+    sequence_length: int
+    """Tokens that the model was trained on at once; 0: unknown."""
+    precision: str = "float32"
+    """How matrices are stored: one of PRECISIONS."""
+
+
+def described(model: nn.Module) -> tuple[Description, dict[str, Tensor]]:
+    """Description and weights of a `workloads.training.model.Transformer`, in float32. ServingError for others."""
+    from workloads.training.model import Transformer
+
+    if not isinstance(model, Transformer):
+        raise VerificationFailed(f"model: {type(model).__name__}: expected a Transformer, or the path of an export")
+    weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    if adapters := [name for name in weights if "lora_" in name]:
+        raise VerificationFailed(f"model: {adapters[0]}: expected weights with their adapters merged")
+    positions = weights.get("positions.weight")
+    return Description(model.config, 0 if positions is None else len(positions)), weights
+
+
+def save(path: Path, description: Description, weights: Mapping[str, Tensor]) -> None:
+    """Write a model as one file. DiskFailed where it cannot be."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    metadata = {
+        "format": FORMAT,
+        "model": json.dumps(asdict(description.model)),
+        "sequence_length": str(description.sequence_length),
+        "precision": description.precision,
+    }
+    with on_disk(path):
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path, metadata=metadata)
+        except SafetensorError as error:
+            raise DiskFailed(f"{path}: {error}") from error
+
+
+def load(path: Path) -> tuple[Description, dict[str, Tensor]]:
+    """A model from its file, or from the directory that has it. DiskFailed or VerificationFailed otherwise."""
+    from safetensors import SafetensorError, safe_open
+
+    path = path / FILE if path.is_dir() else path
+    with on_disk(path):
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        except SafetensorError as error:
+            raise VerificationFailed(f"{path}: {error}") from error
+    return _description(metadata, path), weights
+
+
+def _description(metadata: Mapping[str, Any], path: Path) -> Description:
+    if metadata.get("format") != FORMAT:
+        raise VerificationFailed(f"{path}: format {metadata.get('format')!r}; this reads {FORMAT}")
+    precision = metadata.get("precision")
+    if precision not in PRECISIONS:
+        raise VerificationFailed(f"{path}: precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    try:
+        known = json.loads(metadata["model"])
+        unknown = set(known) ^ {field.name for field in fields(Model)}
+        if unknown:
+            raise VerificationFailed(f"{path}: model: {min(unknown)!r} is missing or not known to this version")
+        return Description(Model(**known), int(metadata["sequence_length"]), precision)
+    except (KeyError, TypeError, ValueError) as error:
+        raise VerificationFailed(f"{path}: its description cannot be read: {error!r}") from error
+
+
+def size(weights: Mapping[str, Tensor]) -> int:
+    """Bytes of all weights."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+
+
+def torch_type(precision: str) -> torch.dtype:
+    """What is computed with: int8 matrices multiply float32 activations."""
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
