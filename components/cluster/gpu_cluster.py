@@ -143,7 +143,8 @@ class GpuCluster(pulumi.ComponentResource):
     2. what nodes need to join (EKS add-ons), the system nodes, and the machines that always stand (EksNodes)
     3. the Kubernetes provider, which everything inside the cluster uses
     4. elastic pools: Karpenter's NodePools, or GKE node pools with a ComputeClass (Karpenter, GkeNodes)
-    5. add-ons: storage class, metrics, Kueue with queues that match the pools, device plugins (Addons)
+    5. add-ons: storage class, metrics, Kueue, operators of training, device plugins (Addons); the queues are
+       TrainingQueue's
 
     It is taken down in the opposite order: custom resources before the operators that define them; NodePools, with all
     machines that Karpenter started, before Karpenter; releases before nodes; and the network, made by someone else and
