@@ -17,7 +17,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from workloads.training import cli
@@ -77,13 +77,14 @@ def train(options: argparse.Namespace) -> int:
         output.mkdir(parents=True, exist_ok=True)
     try:
         import ray
-        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
     except ModuleNotFoundError as error:
         raise ConfigError(f"ray_train: needs the package ray[train]: {error}") from error
-    from workloads.training.ray_worker import Board, work
+    from workloads.training.ray_board import Board
+    from workloads.training.ray_worker import work
 
-    connect(ray, most)
+    alone = connect(ray, most)
     board: Any = ray.remote(Board).options(num_cpus=0).remote(options.restarts)
     loop: dict[str, Any] = {
         "arguments": words(config.name, output, given),
@@ -93,6 +94,8 @@ def train(options: argparse.Namespace) -> int:
         "every": config.training.log_every,
         "board": board,
     }
+    # mypy sees the RunConfig of Ray Train's first version.
+    running: Any = RunConfig
     size: Any = least if least == most else (least, most)
     trainer = TorchTrainer(
         work,
@@ -100,35 +103,48 @@ def train(options: argparse.Namespace) -> int:
         # Ray's own process group carries nothing: the runs make theirs.
         torch_config=TorchConfig(backend="gloo"),
         scaling_config=ScalingConfig(num_workers=size, use_gpu=options.gpu),
-        run_config=RunConfig(
+        run_config=running(
             name="ray-train",
             storage_path=str(output),
             # The board counts: Ray cannot tell a notice from a failure.
             failure_config=FailureConfig(max_failures=-1),
+            # Without a dashboard Ray says every second that it cannot ask it.
+            logging_config=LoggingConfig(log_level="ERROR" if alone else "WARNING"),
         ),
     )
     try:
-        trainer.fit()
+        with _leaving():
+            trainer.fit()
     except TrainingFailedError as error:
         print(f"training: {error}", file=sys.stderr, flush=True)
         return ray.get(board.code.remote()) or 1
     return ray.get(board.code.remote())
 
 
-def connect(ray: Any, workers: int) -> None:
-    """To $RAY_ADDRESS, or to a cluster of this machine alone that ends with this process."""
-    # A worker's run gets SIGTERM when the worker is gone, and saves; Ray would kill it. On a cluster, the pods' own
-    # environment says so (components/training/ray_pods.py).
-    os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "0")
-    if not ray.is_initialized():
-        alone = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": max(workers, os.cpu_count() or 1)}
-        ray.init(**alone, include_dashboard=False if alone else None, log_to_driver=True)
+@contextlib.contextmanager
+def _leaving() -> Iterator[None]:
+    """A SIGTERM ends this process, and Ray its workers, whose runs save: to be run again."""
 
     def leave(number: int, frame: object) -> None:  # noqa: ARG001
         raise SystemExit(STOPPED)
 
-    with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def connect(ray: Any, workers: int) -> bool:
+    """To $RAY_ADDRESS, or to a cluster of this machine alone that ends with this process; whether it is that."""
+    # A worker's run gets SIGTERM when the worker is gone, and saves; Ray would kill it. On a cluster, the pods' own
+    # environment says so (components/training/ray_pods.py).
+    os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    alone = not os.environ.get("RAY_ADDRESS")
+    if not ray.is_initialized():
+        ray.init(**({"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False} if alone else {}))
+    return alone
 
 
 if __name__ == "__main__":

@@ -21,59 +21,15 @@ from ray.train.collective import broadcast_from_rank_zero
 
 import workloads
 from workloads.training.attached import attached
-from workloads.training.errors import STOPPED, CheckpointError, ConfigError, DataError, Diverged
-from workloads.training.preemption import UNSAVED
+from workloads.training.ray_board import processes
 from workloads.training.sweep_trial import Tail
 
 POLL_S = 0.5
 """Seconds between looks at a run, and so between an evaluation and Ray's knowing of it."""
 
-FINAL = {error.exit_code for error in (ConfigError, DataError, CheckpointError, Diverged)}
-"""Exit codes that another try would not change."""
-
 
 class Ended(RuntimeError):
     """A run ended before its last step; Ray starts the workers anew."""
-
-
-class Board:
-    """An actor that outlives the workers: what rank 0 reports, for all of them, and how their runs ended."""
-
-    def __init__(self, restarts: int) -> None:
-        self.restarts, self.failures, self.final = restarts, 0, 0
-        self.attempt, self.whole = "", False
-        self.records: list[dict[str, Any]] = []
-        self.ends: dict[int, int] = {}
-
-    def begin(self, attempt: str) -> int:
-        """Of new workers; the exit code with which they are to leave at once, 0: none."""
-        self.attempt, self.records, self.whole, self.ends = attempt, [], False, {}
-        return self.final
-
-    def post(self, attempt: str, records: list[dict[str, Any]], whole: bool) -> None:
-        """More metrics of rank 0; `whole`: these are the last ones."""
-        if attempt == self.attempt:
-            self.records += records
-            self.whole |= whole
-
-    def read(self, since: int) -> tuple[list[dict[str, Any]], bool]:
-        return self.records[since:], self.whole
-
-    def end(self, attempt: str, rank: int, code: int) -> None:
-        """How a run ended. What others say after the first one is what came of its end, but for a code of its own."""
-        if attempt != self.attempt:
-            return
-        first = not self.ends
-        self.ends[rank] = code
-        if code in FINAL:
-            self.final = code
-        elif first and code not in (STOPPED, UNSAVED):
-            self.failures += 1
-            if self.failures > self.restarts:
-                self.final = code if code > 0 else 1
-
-    def code(self) -> int:
-        return self.final
 
 
 def work(loop: Mapping[str, Any]) -> None:
@@ -120,7 +76,8 @@ def _follow(run: subprocess.Popen[bytes] | None, rank: int, attempt: str, loop: 
     while True:
         code = None if run is None else run.poll()
         if code:
-            ray.get(board.end.remote(attempt, rank, code))
+            final = ray.get(board.end.remote(attempt, rank, code))
+            print(f"training: rank {rank} ended with {code}: {'the end' if final else 'all start anew'}", flush=True)
             raise Ended(f"rank {rank} ended with {code}")
         if rank == 0:
             records = [json.loads(line) for line in metrics.lines()]
@@ -133,13 +90,6 @@ def _follow(run: subprocess.Popen[bytes] | None, rank: int, attempt: str, loop: 
         if whole and (run is None or code == 0):
             return
         time.sleep(POLL_S)
-
-
-def processes(workers: int, batch_size: int, tensor: int) -> int:
-    """How many of the workers train: as many as can share a batch evenly. The others wait for the next restart."""
-    fit = [n for n in range(tensor, workers + 1, tensor) if batch_size % (n // tensor) == 0]
-    # None: the run itself says what is wrong.
-    return max(fit, default=workers)
 
 
 def free_port() -> int:

@@ -203,10 +203,8 @@ def test_a_sweep_finds_the_best_and_says_how_to_repeat_it(tokens, tmp_path):
 def test_the_same_sweep_again_has_nothing_to_do_and_a_larger_one_adds_to_it(tokens, tmp_path):
     first = command(tokens, tmp_path, "--trials", "1")
     assert finish(first)[0] == 0
-    before = (tmp_path / "journal").read_bytes()
     code, out = finish(first)
-    assert (code, "begins" in out) == (0, False)
-    assert (tmp_path / "journal").read_bytes() == before
+    assert (code, "begins" in out, len(trials(tmp_path))) == (0, False, 1)
     code, out = finish(command(tokens, tmp_path, "--trials", "2"))
     assert code == 0
     assert "trial 1: begins" in out
