@@ -7,11 +7,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.workloads.training.gang import alone
+from tests.workloads.training.test_metrics import free_port
 from workloads.training.launch import code_of, main
 
 
@@ -54,6 +56,48 @@ def test_a_preempted_world_starts_anew_while_restarts_are_left(tmp_path: Path) -
     with alone(_launch, script, 1) as running:
         assert running.exit_code(30) == 0, running.said
     assert len(list(tmp_path.glob("again-*"))) == 2
+
+
+def _node(tell: Callable[..., None], port: int, hosts: bool, script: str) -> None:
+    tell("ready")
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--monitor-interval", "0.1"]
+    # On one machine every node could take itself for the one that hosts the store.
+    conf = ["--rdzv-conf", f"is_host={hosts},last_call_timeout=1,join_timeout=30,read_timeout=5,keep_alive_interval=1"]
+    options = ["--nnodes", "1:2", "--nproc-per-node", "1", "--max-restarts", "9", "--local-addr", "127.0.0.1"]
+    sys.exit(main([*options, *meeting, *conf, "--no-python", "sh", "-c", script]))
+
+
+@pytest.mark.parametrize("lost", ["the first node", "another node"])
+def test_a_node_is_lost_and_comes_back_and_the_gang_goes_on(lost: str, tmp_path: Path) -> None:
+    # torchrun makes one of two dollars, as string.Template does: this is the shell's process.
+    script = f"touch {tmp_path}/$WORLD_SIZE-$$$$; while [ ! -e {tmp_path}/done ]; do sleep 0.05; done"
+
+    port = free_port()
+
+    def worlds(size: int) -> int:
+        return len(list(tmp_path.glob(f"{size}-*")))
+
+    def wait_for(met: Callable[[], bool]) -> None:
+        end = time.monotonic() + 40
+        while not met():
+            assert time.monotonic() < end, (first.said, second.said)
+            time.sleep(0.02)
+
+    with alone(_node, port, True, script) as first, alone(_node, port, False, script) as second:
+        wait_for(lambda: worlds(2) == 2)
+        gone, hosts = (first, True) if lost == "the first node" else (second, False)
+        stays = second if hosts else first
+        os.killpg(gone.pid, signal.SIGKILL)
+        if not hosts:
+            for path in tmp_path.glob("2-*"):
+                with suppress(ProcessLookupError):  # ranks whose peer is lost fail
+                    os.kill(int(path.name.partition("-")[2]), signal.SIGKILL)
+            wait_for(lambda: worlds(1) == 1)  # who is left does not wait
+        with alone(_node, port, hosts, script) as back:
+            wait_for(lambda: worlds(2) == 4)
+            (tmp_path / "done").touch()
+            assert [stays.exit_code(30), back.exit_code(30)] == [0, 0], (stays.said, back.said)
+            assert ("is away; waiting" in stays.said) is hosts
 
 
 @pytest.mark.parametrize(
