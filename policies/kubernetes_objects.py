@@ -120,9 +120,10 @@ def _scales_itself(one: Object, pod: Pod) -> bool:
 
     https://docs.ray.io/en/latest/cluster/kubernetes/user-guides/configuring-autoscaling.html
     """
-    cluster = {"RayCluster": "enableInTreeAutoscaling", "RayJob": "rayClusterSpec.enableInTreeAutoscaling"}
-    path = cluster.get(one.kind)
-    return path is not None and "headGroupSpec" in pod.part and on(at(one.spec, path, False))
+    place = {"RayCluster": "", "RayJob": "rayClusterSpec."}.get(one.kind)
+    if place is None or at(one.spec, f"{place}headGroupSpec.template.spec") != pod.spec:
+        return False
+    return at(one.spec, f"{place}enableInTreeAutoscaling") in (True, UNKNOWN)
 
 
 def _mounts_token(objects: Objects, one: Object, pod: Pod, account: str) -> bool:
