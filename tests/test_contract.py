@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
+import shlex
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -17,7 +19,7 @@ from torch.distributed.run import config_from_args
 
 from components.cluster.addon_values import prometheus_adapter
 from components.inference import TritonInference
-from components.training import TrainingJob, TrainingRuntimes
+from components.training import HyperparameterSweep, RayCluster, RayJob, TrainingJob, TrainingRuntimes
 from planner.plan import UNKNOWN, Plan, Resource
 from tests.support import plan_of
 
@@ -46,6 +48,8 @@ def commands(plan: Plan) -> list[Command]:
 def _commands(resource: Resource, value: Any, place: str) -> Iterator[Command]:
     if isinstance(value, dict):
         words = [*(value.get("command") or ()), *(value.get("args") or ())] if "command" in value else []
+        if "entrypoint" in value:  # of a RayJob: a line for a shell
+            words, place = shlex.split(value["entrypoint"]), f"{place}.entrypoint"
         for index, (option, module) in enumerate(pairwise(words)):
             if option == "-m" and str(module).startswith("workloads."):
                 arguments = words[index + 2 :]
@@ -226,6 +230,57 @@ def test_what_is_scraped_is_where_training_serves_it(training: Plan) -> None:
     scraped = {e["port"] for r in monitors for e in r.inputs["spec"]["podMetricsEndpoints"]}
     assert len(monitors) == 4
     assert {ports[name] for name in scraped} == {served}
+
+
+@pytest.fixture(scope="module")
+def many() -> Plan:
+    """Ray and a sweep."""
+    whose = {"cluster_name": "ai", "workload_identity_pool": "", "namespace": "training", "queue": "training"}
+    machine = {"cloud": "aws", "region": "us-east-1", "image": "registry.example/training:1", "accelerator": "l4"}
+    search = {"optimizer.learning_rate": "log:1e-4:1e-2", "model.norm": "choice:rms,layer"}
+    size = {"min_workers": 1, "max_workers": 4}
+    sweep, cluster, job = (cast(Any, made) for made in (HyperparameterSweep, RayCluster, RayJob))
+
+    def program() -> None:
+        options = pulumi.ResourceOptions(providers=[k8s.Provider("cluster", kubeconfig="{}")])
+        where = {"bucket": "ai-data", "bucket_url": pulumi.Output.concat("s3://", _bucket().bucket)}
+        run = {**machine, **whose, **where, "config": "gpt2_124m", "data_prefix": "datasets/books"}
+        cluster("ray", {**machine, **whose, **size, "bucket": "ai-data"}, options)
+        job("run", {**run, **size, "settings": {"training.steps": "2000"}}, options)
+        sweep("find", {**run, "search": search, "trials": 8, "workers": 4, "claims": {"warm": "warm"}}, options)
+
+    return plan_of(program)
+
+
+def test_ray_and_sweeps_are_started_in_words_that_they_understand(
+    many: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop, train, sweep = (f"workloads.training.{name}" for name in ("ray_stop", "ray_train", "sweep"))
+    started = sorted((command.resource, command.module) for command in commands(many))
+    assert started == [("find-job", sweep), ("ray-cluster", stop), ("run-job", stop), ("run-job", train)]
+    assert problems(many, capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("--workers 1:4", "--workers 4:1", "expected a number from 1, or the least and the most"),
+        ("--workers 1:4", "--workers 3:4", "training.batch_size: 512: expected a multiple of the least workers, 3"),
+        ("--training.steps", "--training.stepps", "did you mean --training.steps?"),
+        ("ray_train", "ray_tune", "no parser() in workloads.training.ray_tune"),
+        ("log:1e-4:1e-2", "log:1e-2:1e-4", "1e-2 is not below 1e-4"),
+        ("optimizer.learning_rate=", "optimizer.lr=", "'optimizer.lr' is no setting"),
+        ("--within", "--without", "unrecognized arguments: --without"),
+    ],
+)
+def test_what_ray_and_sweeps_do_not_understand_is_found(
+    many: Plan, capsys: pytest.CaptureFixture[str], old: str, new: str, says: str
+) -> None:
+    text = [json.dumps(resource.inputs) for resource in many]
+    assert any(old in one for one in text)
+    planted = [replace(r, inputs=json.loads(one.replace(old, new))) for r, one in zip(many, text, strict=True)]
+    found = problems(Plan.of(many.project, many.stack, planted), capsys)
+    assert any(says in problem for problem in found), found
 
 
 @pytest.mark.parametrize("name", ["dev", "staging", "prod"])

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from workloads.training import cli
+from workloads.training.config import Config
 from workloads.training.errors import EXIT_CODES, STOPPED, ConfigError, TrainingError, on_disk
 from workloads.training.sweep_trial import words
 
@@ -62,15 +63,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def train(options: argparse.Namespace) -> int:
-    """Train on the cluster that there is; the exit code. Raises TrainingError."""
-    config = cli.configuration(options)
-    given = {name: value for name, value in vars(options).items() if "." in name}
-    least, most = options.workers
+def configuration(options: argparse.Namespace) -> Config:
+    """The config with what the command line changes. Raises ConfigError."""
+    config, (least, _) = cli.configuration(options), options.workers
     if config.training.batch_size % least:
         raise ConfigError(
             f"training.batch_size: {config.training.batch_size}: expected a multiple of the least workers, {least}"
         )
+    return config
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train on the cluster that there is; the exit code. Raises TrainingError."""
+    config = configuration(options)
+    given = {name: value for name, value in vars(options).items() if "." in name}
+    least, most = options.workers
     # By its absolute path: Ray's workers start elsewhere.
     output = options.output.absolute()
     with on_disk(output):

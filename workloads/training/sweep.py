@@ -153,11 +153,23 @@ class Sweep:
         return {"config": config, "search": sorted(map(str, self.dimensions)), "pruner": pruner}
 
 
+def configuration(options: argparse.Namespace) -> Sweep:
+    """What is searched, once it is found good. Raises ConfigError."""
+    found = Sweep.of(options)
+    every, steps = found.config.training.evaluate_every, found.config.training.steps
+    if options.pruner != "none" and (not every or every >= steps):
+        raise ConfigError(
+            f"--pruner {options.pruner}: training.evaluate_every: {every}: nothing is known of a trial before its last "
+            f"step, {steps}: expected fewer steps than that, or --pruner none"
+        )
+    return found
+
+
 class Worker:
     """One worker, whatever the others do. Raises TrainingError."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.options, self.sweep, self.output = options, Sweep.of(options), options.output
+        self.options, self.sweep, self.output = options, configuration(options), options.output
         try:
             # Here and not above: it takes a second, and a mistyped option is told at once.
             from workloads.training import sweep_journal, sweep_trial
@@ -360,17 +372,12 @@ class Worker:
 
 
 def pruner(name: str, config: Config) -> Any:
-    """Who is stopped early; evaluations are all that it sees. Raises ConfigError."""
+    """Who is stopped early; evaluations are all that it sees."""
     from optuna import pruners
 
     every, steps = config.training.evaluate_every, config.training.steps
     if name == "none":
         return pruners.NopPruner()
-    if not every or every >= steps:
-        raise ConfigError(
-            f"--pruner {name}: training.evaluate_every: {every}: nothing is known of a trial before its last step, "
-            f"{steps}: expected fewer steps than that, or --pruner none"
-        )
     if name == "hyperband":
         return pruners.HyperbandPruner(min_resource=every, max_resource=steps, reduction_factor=3)
     # Before the learning rate is at its highest, the trials with the highest one look worst.
