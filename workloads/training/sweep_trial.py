@@ -72,8 +72,10 @@ class Run:
         return self.process.wait()
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """It, and all that it has started: torchrun's ranks have sessions of their own."""
+        for pid in [*_descendants(self.process.pid), self.process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def evaluations(self) -> list[tuple[int, float]]:
         """Steps and held-out losses that were recorded since the last call."""
@@ -93,6 +95,17 @@ class Run:
             own = [line for line in lines if line.startswith("training: ")]
             return (own or lines or [""])[-1].removeprefix("training: ").strip()
         return ""
+
+
+def _descendants(pid: int) -> list[int]:
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {pid})
 
 
 class Tail:

@@ -300,8 +300,21 @@ def test_settings_that_cannot_be_trained_are_no_trial_and_end_a_sweep_that_has_n
     code, out = finish([*arguments, "--search", "model.heads=choice:3,5,7"])
     assert code == 2, out
     assert "cannot be trained: model.width: 32: expected a multiple of model.heads" in out
-    code, out = finish([*command(tmp_path / "nowhere", tmp_path / "b", "--trials", "8", "--retries", "1")])
+
+
+@pytest.mark.slow
+def test_what_no_other_settings_would_mend_ends_the_worker_and_costs_no_trial(tokens, tmp_path):
+    code, out = finish(command(tmp_path / "nowhere", tmp_path, "--trials", "1"))
     assert code == 3, out
+    assert "once that is mended, the same command continues" in out
+    code, out = finish(command(tokens, tmp_path, "--trials", "1"))
+    assert code == 0, out
+    assert trials(tmp_path)[0].state.name == "COMPLETE"
+    # Another journal, the same directory: its trials would be continued with other values.
+    (tmp_path / "journal").unlink()
+    code, out = finish(command(tokens, tmp_path, "--trials", "1", "--seed", "1"))
+    assert code == 2, out
+    assert "has trials of another sweep: trial-00000 was with other values" in out
 
 
 @pytest.mark.slow
@@ -331,6 +344,24 @@ def test_the_data_of_all_trials_is_made_once(tmp_path):
     assert (tmp_path / "out/data/train").is_dir()
     assert not list((tmp_path / "out").glob("data.*"))
     assert not (tmp_path / "out/trial-00000/data").exists()
+
+
+@pytest.mark.slow
+def test_a_run_of_several_processes_is_killed_with_all_of_them(tokens, tmp_path):
+    arguments = command(tokens, tmp_path, **{"training.steps": 5000})
+    del arguments[2:6], arguments[arguments.index("--search") : arguments.index("--search") + 2]
+    run = Run(tmp_path / "run", [*arguments, "--output", str(tmp_path / "run")], processes=2)
+    small.until(lambda: len(small.metrics(tmp_path / "run")) > 2)
+    found = [pid for pid in processes(str(tmp_path / "run")) if pid != run.process.pid]
+    assert len(found) >= 2
+    run.kill()
+    assert run.process.wait(10) == -signal.SIGKILL
+    small.until(lambda: processes(str(tmp_path / "run")) == [], 10)
+
+
+def processes(words: str) -> list[int]:
+    found = subprocess.run(["pgrep", "-f", words], capture_output=True, text=True, check=False)
+    return [int(word) for word in found.stdout.split()]
 
 
 @pytest.mark.slow
