@@ -223,6 +223,7 @@ def labels_there(workloads: Sequence[Workload], selector: Any) -> str:
         return "there are no pods in its namespace"
     keys = [*mapping(selector, "matchLabels"), *(str(t.get("key")) for t in maps(selector, "matchExpressions"))]
     has = dict.fromkeys(
-        f"{w.name} has " + ", ".join(f"{k}={w.labels.get(k, '(none)')}" for k in keys) for w in workloads
+        f"{w.name} has " + ", ".join(f"{k}={w.labels.get(k, '(none)')}" for k in keys if w.labels.get(k) != UNKNOWN)
+        for w in workloads
     )
     return "; ".join([*has][:3])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from planner.inventory.references import items, mapping
+from planner.inventory.references import at, items, mapping
 from planner.inventory.training import Template, number
 from planner.plan import UNKNOWN, Resource
 
@@ -25,10 +25,10 @@ def ray(resource: Resource, kind: str, name: str) -> Iterator[Template]:
     cluster = mapping(resource.inputs, CLUSTERS[kind])
     # The clusters of jobs and services get names that nobody knows before.
     called = name if kind == "RayCluster" else UNKNOWN
-    if cluster:
-        head = mapping(cluster, "headGroupSpec")
-        yield Template(HEAD, _labelled(head, called, HEAD, HEAD_GROUP), 1, 1)
     grows = cluster.get("enableInTreeAutoscaling") is True
+    if cluster:
+        head = _labelled(mapping(cluster, "headGroupSpec"), called, HEAD, HEAD_GROUP)
+        yield Template(HEAD, _autoscaled(head, cluster) if grows else head, 1, 1)
     for group in items(cluster, "workerGroupSpecs"):
         if isinstance(group, Mapping):
             part = str(group.get("groupName") or "worker")
@@ -37,6 +37,19 @@ def ray(resource: Resource, kind: str, name: str) -> Iterator[Template]:
             yield Template(part, _labelled(group, called, "worker", part), fewest, most, together)
     if submitter := mapping(resource.inputs, "spec.submitterPodTemplate"):
         yield Template(SUBMITTER, submitter, 1, 1)
+
+
+def _autoscaled(head: dict[str, Any], cluster: Mapping[str, Any]) -> dict[str, Any]:
+    """The head with the container that KubeRay puts beside it (common/pod.go, BuildAutoscalerContainer)."""
+    spec, options = mapping(head, "spec"), mapping(cluster, "autoscalerOptions")
+    containers = items(spec, "containers")
+    usual = {"cpu": "500m", "memory": "512Mi"}
+    beside = {
+        "name": "autoscaler",
+        "image": options.get("image") or next((at(one, "image") for one in containers), None),
+        "resources": options.get("resources") or {"requests": usual, "limits": usual},
+    }
+    return {**head, "spec": {**spec, "containers": [*containers, beside]}} if containers else head
 
 
 def _size(group: Mapping[str, Any], grows: bool) -> tuple[int, int]:

@@ -52,9 +52,11 @@ _READERS = ("storage.objectViewer", "storage.legacyObjectReader", "storage.legac
 def findings(view: View, one: Placed) -> Iterator[Finding]:
     """Checkpoints and journals that are lost with a machine."""
     for command in commands(one.workload, _entrypoint(one)):
-        if not command.initial and TRAINERS & {*command.modules()}:
+        if command.initial or "--help" in command.words:
+            continue
+        if TRAINERS & {*command.modules()}:
             yield from _checkpoints(view, one, command)
-        elif not command.initial and f"{TRAINING}.sweep" in command.modules():
+        elif f"{TRAINING}.sweep" in command.modules():
             yield from _journal(view, one, command)
 
 
@@ -121,8 +123,8 @@ def _refused(view: View, one: Placed, scheme: str, bucket: str, prefix: str) -> 
 
 def _refused_on_aws(view: View, near: Object, account: str, bucket: str, prefix: str) -> str:
     own = view.objects.find(near, "ServiceAccount", account)
-    if own is not None and any("role-arn" in key for key in own.annotations):
-        return ""  # by the older way, whose role may be anybody's
+    if own is None or any("role-arn" in key for key in own.annotations):
+        return ""  # not there, which `service-account-exists` tells; or by the older way, whose role may be anybody's
     associations = view.associations.get(near.cluster, [])
     if any(UNKNOWN in (a.inputs.get("namespace"), a.inputs.get("serviceAccount")) for a in associations):
         return ""
@@ -176,8 +178,8 @@ def _texts(value: Any) -> list[str]:
 
 def _refused_on_gcp(view: View, near: Object, account: str, bucket: str, prefix: str) -> str:
     own = view.objects.find(near, "ServiceAccount", account)
-    if own is not None and GOOGLE_ACCOUNT in own.annotations:
-        return ""  # as a Google account, whose roles may be anywhere
+    if own is None or GOOGLE_ACCOUNT in own.annotations:
+        return ""  # not there, or as a Google account, whose roles may be anywhere
     grants = view.links.of_type(*_BUCKET_GRANTS)
     if not grants:
         return ""  # somebody else grants

@@ -74,7 +74,10 @@ def findings(one: Placed) -> Iterator[Finding]:
             subject=workload.part,
             severity="warning",
         )
-    yield from _nccl(one, {machine.fabric.kind for machine in _machines(equipped)} if asked else set())
+    kinds = {machine.fabric.kind for machine in _machines(equipped)}
+    if asked:
+        yield from _nccl(one, kinds)
+    yield from _gate(one, kinds)
 
 
 def interfaces(workload: Workload) -> int | None:
@@ -125,19 +128,22 @@ def _asked(one: Placed, devices: int, asked: int, equipped: Sequence[Rung]) -> I
 
 def _nccl(one: Placed, there: set[str]) -> Iterator[Finding]:
     workload = one.workload
-    if there:
-        for container in (*maps(workload.spec, "initContainers"), *maps(workload.spec, "containers")):
-            told = sorted(_told(environment(container)), key=lambda pair: pair[1] == "tcp")
-            wrong = next(((variable, kind) for variable, kind in told if kind not in there), None)
-            if wrong is not None:
-                variable, kind = wrong
-                yield NCCL.finding(
-                    f"{named(workload)}: {variable} of container {container.get('name')} is for {kind}, and its"
-                    f" machines have {', '.join(sorted(there))}",
-                    one.near.resource,
-                    subject=f"{workload.part} {container.get('name')}".strip(),
-                    severity="warning" if kind == "tcp" else "error",
-                )
+    for container in (*maps(workload.spec, "initContainers"), *maps(workload.spec, "containers")):
+        told = sorted(_told(environment(container)), key=lambda pair: pair[1] == "tcp")
+        wrong = next(((variable, kind) for variable, kind in told if kind not in there), None)
+        if wrong is not None and there:
+            variable, kind = wrong
+            yield NCCL.finding(
+                f"{named(workload)}: {variable} of container {container.get('name')} is for {kind}, and its machines"
+                f" have {', '.join(sorted(there))}",
+                one.near.resource,
+                subject=f"{workload.part} {container.get('name')}".strip(),
+                severity="warning" if kind == "tcp" else "error",
+            )
+
+
+def _gate(one: Placed, there: set[str]) -> Iterator[Finding]:
+    workload = one.workload
     for command in commands(workload):
         if f"{TRAINING}.health" not in command.modules():
             continue
@@ -145,7 +151,7 @@ def _nccl(one: Placed, there: set[str]) -> Iterator[Finding]:
         if expected and not expected & (there or {"tcp"}):
             yield NCCL.finding(
                 f"{named(workload)}: the gate in {command.container} expects {', '.join(sorted(expected))}, and its"
-                f" pods have {', '.join(sorted(there)) or 'no fabric'}: it never opens",
+                f" machines have {', '.join(sorted(there)) or 'no fabric'}: it never opens",
                 one.near.resource,
                 subject=f"{workload.part} gate".strip(),
             )

@@ -190,7 +190,7 @@ def test_the_gate_expects_the_fabric_that_is_there():
     spec["initContainers"][0]["command"][-1] = "gpudirect-tcpxo"
     ((rule, _, message),) = told(spec)
     assert rule == "nccl-matches-the-fabric"
-    assert "the gate in gate expects gpudirect-tcpxo, and its pods have efa: it never opens" in message
+    assert "the gate in gate expects gpudirect-tcpxo, and its machines have efa: it never opens" in message
 
 
 # ---- endings

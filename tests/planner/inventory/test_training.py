@@ -170,6 +170,8 @@ def test_ray_clusters(autoscaled, group, expected):
     head, workers = read(thing("RayCluster", "search", spec, labels={"kueue.x-k8s.io/queue-name": "training"}))
     assert (head.part, head.max_replicas, head.queue) == ("head", 1, "training")
     assert (workers.min_replicas, workers.max_replicas, workers.gang) == expected
+    # KubeRay puts the autoscaler beside the head.
+    assert [one["name"] for one in head.spec["containers"]] == ["node", *(["autoscaler"] if autoscaled else [])]
     assert (workers.labels["ray.io/cluster"], workers.labels["ray.io/group"]) == ("search", "gpu")
     submitter = {"spec": {"containers": [NODE]}}
     of_job = read(thing("RayJob", "tune", {"rayClusterSpec": spec, "submitterPodTemplate": submitter}))
