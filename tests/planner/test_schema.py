@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pulumi
@@ -9,6 +11,7 @@ import pytest
 
 from planner.engine import curated, schema
 from planner.engine.schema import UnknownType, alternatives, invoke_result_type, object_properties, resource_schema
+from tests.support import ROOT
 
 # The SDKs warn of their own deprecated classes while they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -174,3 +177,17 @@ def test_looking_up_a_function_leaves_it_callable() -> None:
     # a subpackage that nothing else loads
     assert invoke_result_type("gcp:accesscontextmanager/getAccessPolicy:getAccessPolicy") is not None
     assert callable(pulumi_gcp.accesscontextmanager.get_access_policy)
+
+
+CUSTOM_FIRST = """
+import pulumi
+from planner.engine import schema
+schema.resource_schema("kubernetes:example.com/v1:Thing")
+import pulumi_kubernetes as k8s
+assert isinstance(k8s.apiextensions.CustomResource, type), k8s.apiextensions.CustomResource
+"""
+
+
+def test_looking_up_a_custom_kind_leaves_the_sdk_as_it_is() -> None:
+    """In a process of its own: what is imported first decides."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", CUSTOM_FIRST], check=True, cwd=ROOT)
