@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from workloads.object_store import Missing, ObjectStore, Unreachable
 from workloads.serving.errors import ArgumentError, NotInStore, StoreFailed, VerificationFailed
@@ -40,6 +41,42 @@ class Repository:
         if len(data) != end - start:
             raise VerificationFailed(f"{place}: ends after {start + len(data)} of {size} bytes")
         return data
+
+
+class Bucket(ObjectStore):
+    """A repository in an object store, that versions are written to. Raises ArgumentError and StoreFailed."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            super().__init__(url)
+        except ValueError as error:
+            raise ArgumentError(f"--repository {url!r}: {error}") from None
+
+    def put(self, key: str, file: Path) -> None:
+        import obstore
+
+        with _failures("it cannot be written"), self._failures(key):
+            obstore.put(self._store, key, file)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object that must not be there yet; False if it is."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with _failures("it cannot be written"), self._failures(key):
+            try:
+                obstore.put(self._store, key, data, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def names(self, prefix: str) -> list[str]:
+        """The next parts of the keys below a prefix that have more than one."""
+        import obstore
+
+        with _failures("it cannot be listed"), self._failures(prefix):
+            found = obstore.list_with_delimiter(self._store, f"{prefix}/")["common_prefixes"]
+            return [str(path).strip("/").rpartition("/")[2] for path in found]
 
 
 @contextlib.contextmanager
