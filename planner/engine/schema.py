@@ -106,7 +106,7 @@ def _resource_class(token: str) -> type:
     if package == "kubernetes" and module.split("/")[0] not in kubernetes_groups():
         # Not `sdk.apiextensions.CustomResource`: a program that imports the module of this name puts it there. That
         # must not be us: the package is lazy, and has to have its own names before a module of it is imported.
-        dir(importlib.import_module(f"{sdk.__name__}.apiextensions"))
+        hasattr(importlib.import_module(f"{sdk.__name__}.apiextensions"), "CustomResource")
         return importlib.import_module(f"{sdk.__name__}.apiextensions.CustomResource").CustomResource
     hint = did_you_mean(token, _tokens(package))
     raise UnknownType(f"{sdk.__name__} has no resource type {token!r}{hint}")
