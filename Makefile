@@ -15,7 +15,7 @@ UV_VERSION := 0.13.9
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help preview check cost diagram pr train test test-slow lint format golden bench clean
+.PHONY: help preview check cost diagram pr train test test-slow horovod lint format golden bench clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -45,6 +45,8 @@ test: $(VENV)/.installed-test lint ## Lint, check types and run the tests
 test-slow: $(VENV)/.installed-test ## Run the tests that take minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
+horovod: out/horovod/.built ## Build Horovod into an environment of its own, for its test (minutes)
+
 lint: $(VENV)/.installed-test ## Lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -68,6 +70,12 @@ clean: ## Remove the environment and what was generated
 UV = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
   $$($(BIN)/pip config get global.find-links 2>/dev/null | tr ' ' '\n' | sed '/^$$/d; s/^/--find-links /' | tr '\n' ' ') \
   $${PIP_FIND_LINKS:+--find-links $$PIP_FIND_LINKS}
+
+out/horovod/.built: workloads/training/build_horovod.sh constraints.txt | $(VENV)/bin/uv
+	@$(PYTHON) -m venv out/horovod
+	@$(subst --python $(BIN)/python,--python out/horovod/bin/python,$(UV)) --editable '.[training]'
+	@sh workloads/training/build_horovod.sh out/horovod
+	@touch $@
 
 $(VENV)/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -241,6 +241,9 @@ class Checkpointer:
         if self._leads:
             # Runs that were killed between a commit and the end of its predecessors would fill the disk one by one.
             self._retain(marker)
+            if not self._search.sent and self._uploader is not None and marker.id not in self._uploader.busy():
+                # Of a run that ended while the store was away.
+                self._upload(marker)
         path = self.directory / layout.name(marker.step)
         return Saved(marker.step, path, marker.extra, marker.world_size, marker)
 

@@ -44,12 +44,19 @@ class Diverged(TrainingError):
     exit_code = 6
 
 
+class UploadError(TrainingError):
+    """The run is done, and the object store does not have all of it: another try may bring it there."""
+
+    exit_code = 7
+
+
 STOPPED = 75
 """Left before the last step after a notice, with everything saved: EX_TEMPFAIL of sysexits.h, asking for another run.
 A job that counts no such run as a failure (Kubernetes: podFailurePolicy, action Ignore) survives preemptions."""
 
 EXIT_CODES = f"""exit codes: 0 done; 2 wrong arguments; 3 data; 4 checkpoint; 5 local disk full or not writable;
-6 diverged; {STOPPED} stopped by a notice with everything saved, run again to continue"""
+6 diverged; 7 done, but not all of it in the object store, run again to send it;
+{STOPPED} stopped by a notice with everything saved, run again to continue"""
 
 
 @contextlib.contextmanager

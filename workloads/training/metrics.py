@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from workloads.training.config import Config, Tracking
 from workloads.training.errors import ConfigError, on_disk
+from workloads.training.tracking import MLflow
 
 HELP = {
     "step": "optimizer steps so far",
@@ -113,17 +113,17 @@ class Prometheus:
 
 
 class OpenTelemetry:
-    """Gauges through the OTLP exporter, to where OTEL_EXPORTER_OTLP_ENDPOINT says."""
+    """Gauges through the OTLP exporter over HTTP, to where OTEL_EXPORTER_OTLP_ENDPOINT says."""
 
     def __init__(self, name: str) -> None:
         try:
-            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
             from opentelemetry.sdk.metrics import MeterProvider
             from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
             from opentelemetry.sdk.resources import Resource
         except ModuleNotFoundError as error:
             raise ConfigError(
-                "tracking.opentelemetry: needs the package opentelemetry-exporter-otlp-proto-grpc"
+                "tracking.opentelemetry: needs the package opentelemetry-exporter-otlp-proto-http"
             ) from error
         self._provider = MeterProvider(
             [PeriodicExportingMetricReader(OTLPMetricExporter())], Resource.create({"service.name": f"training-{name}"})
@@ -139,45 +139,8 @@ class OpenTelemetry:
         """Whoever reads sees it."""
 
     def close(self) -> None:
-        self._provider.shutdown()
-
-
-class MLflow:
-    """A run in MLflow, found again after a restart: its id is kept in the output directory."""
-
-    def __init__(self, config: Config, output: Path) -> None:
-        try:
-            import mlflow
-        except ModuleNotFoundError as error:
-            raise ConfigError("tracking.mlflow: needs the package mlflow") from error
-        self._client, self._metric = mlflow.MlflowClient(config.tracking.mlflow), mlflow.entities.Metric
-        self._flush = mlflow.flush_async_logging
-        known = output / "mlflow-run"
-        if known.exists():
-            self._run = known.read_text(encoding="utf-8").strip()
-            self._client.update_run(self._run, status="RUNNING")
-        else:
-            found = self._client.get_experiment_by_name(config.tracking.experiment)
-            experiment = found.experiment_id if found else self._client.create_experiment(config.tracking.experiment)
-            self._run = self._client.create_run(experiment, run_name=config.name).info.run_id
-            with on_disk(known):
-                known.write_text(self._run, encoding="utf-8")
-            for section, values in config.to_json().items():
-                for name, value in values.items() if isinstance(values, dict) else ():
-                    self._client.log_param(self._run, f"{section}.{name}", value)
-
-    def record(self, values: Mapping[str, float]) -> None:
-        # In the background: a tracking server that is slow is no reason to train slowly.
-        now, step = int(1000 * time.time()), int(values["step"])
-        metrics = [self._metric(name, float(value), now, step) for name, value in values.items()]
-        self._client.log_batch(self._run, metrics, synchronous=False)
-
-    def back(self, step: int) -> None:
-        """MLflow keeps both values of a step, with their times."""
-
-    def close(self) -> None:
-        self._flush()
-        self._client.set_terminated(self._run)
+        # A collector that is away has had its time: a node that is taken away has little.
+        self._provider.shutdown(timeout_millis=5000)
 
 
 class Recorder:
@@ -195,8 +158,10 @@ class Recorder:
             sink.back(step)
 
     def close(self) -> None:
+        """Once; later calls do nothing."""
+        sinks, self.sinks = self.sinks, []
         with contextlib.ExitStack() as stack:
-            for sink in self.sinks:
+            for sink in sinks:
                 stack.callback(sink.close)
 
 

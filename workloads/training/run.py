@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,11 +25,12 @@ from workloads.training.checkpoint import Checkpointer
 from workloads.training.checkpoints.weights import identity
 from workloads.training.config import Config
 from workloads.training.display import Display
-from workloads.training.errors import ConfigError, DataError, DiskError, on_disk
+from workloads.training.errors import ConfigError, DataError, DiskError, UploadError, on_disk
 from workloads.training.evaluation import Evaluation
 from workloads.training.metrics import Recorder, sinks
 from workloads.training.parallel import World, join, spread
 from workloads.training.preemption import Agreement, Notices
+from workloads.training.tracking import publish
 from workloads.training.train import Trainer, micro_batches
 from workloads.training.watch import StoreBoard, Watch
 
@@ -98,6 +100,15 @@ def _train(
     )
     notices = Notices(where=watch.where, rescue=lambda: trainer.rescue())
     display = Display(training.steps, training.log_every, shown=world.first)
+    upload_s = config.checkpoint.upload_wait_s
+    recorders = contextlib.ExitStack()
+
+    def recorder(step: int) -> Recorder:
+        made = Recorder(sinks(config, output, step) if world.first else ())
+        # Also those of a run that fails.
+        recorders.callback(made.close)
+        return made
+
     checkpointer = Checkpointer(output / "checkpoints", remote=config.checkpoint.remote, keep=config.checkpoint.keep)
     try:
         evaluation = Evaluation(
@@ -117,7 +128,7 @@ def _train(
             checkpointer,
             notices,
             display,
-            lambda step: Recorder(sinks(config, output, step) if world.first else ()),
+            recorder,
             watch,
             started,
             clock,
@@ -125,10 +136,18 @@ def _train(
             Base(config.lora, output / "base", world, tokenizer) if config.lora.rank else None,
             {"tokenizer": tokenizer},
         )
-        with notices, watch, display:
+        with notices, watch, display, recorders:
             trainer.train()
+        if world.first and config.tracking.mlflow:
+            publish(config, output, learnt.manifest, learnt.tokenizer, display.say)
+        upload_s, waited_s = 0.0, upload_s
+        if not checkpointer.uploaded(waited_s):
+            raise UploadError(
+                f"the training is done, but {config.checkpoint.remote} has not taken all of it within {waited_s:g} s "
+                f"(checkpoint.upload_wait_s): it is whole in {checkpointer.directory}, and the same command sends it"
+            )
     finally:
-        checkpointer.close()
+        checkpointer.close(upload_s)
 
 
 class _OwnBoard:

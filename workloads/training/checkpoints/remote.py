@@ -239,6 +239,12 @@ class Uploader:
                 self._jobs.pop(0)
                 self._changed.notify_all()
 
+    def _retain(self) -> None:
+        try:
+            self.remote.retain(self.keep)
+        except (Missing, Unreachable) as error:
+            log.warning("%s: older checkpoints could not be deleted: %s", self.remote.url, error)
+
     def _upload(self, marker: Marker, directory: Path, names: tuple[str, ...]) -> bool:
         """Until it is there, or a newer one waits, or the end."""
         delay, sent = FIRST_DELAY_S, False
@@ -251,7 +257,7 @@ class Uploader:
                     return True
                 if self.remote.is_whole(marker):
                     self.remote.commit(marker)
-                    self.remote.retain(self.keep)
+                    self._retain()
                     return True
                 # Other nodes are still sending theirs.
             except (Missing, Unreachable, OSError) as error:

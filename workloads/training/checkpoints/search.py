@@ -29,6 +29,8 @@ class Search:
         self._leads = peers[0] == ranks.rank
         self.highest = 0
         """The highest sequence seen, of valid ones and others."""
+        self.sent = True
+        """Whether the object store, if there is one, has the newest."""
 
     def newest(self) -> Marker | None:
         """The same on all ranks; its files are on this rank's disk, verified."""
@@ -42,6 +44,7 @@ class Search:
         self.highest = max((marker.sequence for marker in known.values()), default=0)
         for marker in sorted(known.values(), key=lambda marker: marker.order, reverse=True):
             if self._have(marker, marker.id in here, marker.id in remote_ids):
+                self.sent = self._remote is None or marker.id in remote_ids
                 return marker
         return None
 
