@@ -10,6 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import pulumi
@@ -21,7 +22,7 @@ from components.cluster.addon_values import prometheus_adapter
 from components.inference import TritonInference
 from components.training import HyperparameterSweep, RayCluster, RayJob, TrainingJob, TrainingRuntimes
 from planner.plan import UNKNOWN, Plan, Resource
-from tests.support import plan_of
+from tests.support import ROOT, plan_of
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,33 @@ def test_what_training_does_not_understand_is_found(
         changed = [replace(r, inputs=_planted(r.inputs, before, after)) for r in changed]
     found = problems(Plan.of(training.project, training.stack, changed), capsys)
     assert any(says in problem for problem in found), found
+
+
+@pytest.mark.slow
+def test_the_gate_of_a_gang_runs_as_its_pods_run_it(training: Plan, tmp_path: Path) -> None:
+    """The init container's own command, in two pods' environments: Trainer's (PET_*) and the downward API's."""
+    runtime = training.one("kubernetes:trainer.kubeflow.org/v1alpha1:ClusterTrainingRuntime", "small-torchrun")
+    (job,) = runtime.inputs["spec"]["template"]["spec"]["replicatedJobs"]
+    (gate,) = job["template"]["spec"]["template"]["spec"]["initContainers"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = [port if before == "--master-port" else word for before, word in pairwise(["", *gate["args"]])]
+    trainers = {"PET_NNODES": "2", "PET_MASTER_ADDR": "localhost", "PET_MASTER_PORT": "29500", "OMP_NUM_THREADS": "1"}
+    pods = [
+        subprocess.Popen(
+            [sys.executable, *gate["command"][1:], *words],
+            env={**os.environ, **trainers, "PET_NODE_RANK": str(index), "NODE_NAME": f"machine-{index}"},
+            cwd=ROOT,
+            stdout=(tmp_path / str(index)).open("w"),
+        )
+        for index in range(2)
+    ]
+    assert [pod.wait(120) for pod in pods] == [0, 0]
+    table = (tmp_path / "0").read_text()
+    assert "machine-0" in table
+    assert "machine-1" in table
+    assert table.rstrip().endswith("healthy")
 
 
 def test_what_is_scraped_is_where_training_serves_it(training: Plan) -> None:
