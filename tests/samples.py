@@ -6,6 +6,8 @@ from typing import Any
 
 REGIONS = {"aws": "us-east-1", "gcp": "europe-west4"}
 CLOUDS = tuple(REGIONS)
+TRAINING_IMAGE = "registry.example.com/ai-cloud/training:0.1.0"
+H100S = {"aws": "p5.48xlarge", "gcp": "a3-megagpu-8g"}
 TAGS = {"owner": "ml-platform@example.com", "environment": "test"}
 
 
@@ -20,6 +22,19 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
     bound = {"cluster_name": "main", "workload_identity_pool": "" if on_aws else "sim-project.svc.id.goog"}
     bucket = "sim-models"
     load_balancer = f"arn:aws:elasticloadbalancing:{region}:123456789012:loadbalancer/app/net/1"
+    run = {
+        **place,
+        **bound,
+        "namespace": "training",
+        "queue": "training",
+        "image": TRAINING_IMAGE,
+        "config": "tiny",
+        "settings": {"training.steps": "2000"},
+        "data_prefix": "datasets/books",
+        "bucket": "sim-data",
+        "bucket_url": f"{'s3' if on_aws else 'gs'}://sim-data",
+        "claims": {"hot": "hot", "warm": "warm"},
+    }
     groups = [f"https://www.googleapis.com/compute/v1/projects/sim-project/zones/{zone}/neg" for zone in zones]
     return {
         "BudgetAlarm": {
@@ -73,6 +88,39 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "region": region,
             "node_pools": [system_pool(), serving_pool(), training_pool(cloud)],
             "namespaces": ["training"],
+        },
+        "TrainingRuntimes": {
+            "cloud": cloud,
+            "region": region,
+            "image": TRAINING_IMAGE,
+            "accelerator": "h100-80gb",
+            "accelerators_per_node": 8,
+            "machine_type": H100S[cloud],
+            "fabric": True,
+        },
+        "TrainingJob": {
+            **run,
+            "runtime": "sample-elastic",
+            "accelerator": "h100-80gb",
+            "accelerators_per_node": 8,
+            "machine_type": H100S[cloud],
+            "min_nodes": 2,
+            "max_nodes": 4,
+            "fabric": True,
+        },
+        "RayCluster": {
+            **{key: value for key, value in run.items() if key not in ("config", "settings", "bucket_url")},
+            "accelerator": "l4",
+            "min_workers": 1,
+            "max_workers": 4,
+        },
+        "RayJob": {**run, "accelerator": "l4", "min_workers": 1, "max_workers": 4},
+        "HyperparameterSweep": {
+            **run,
+            "accelerator": "l4",
+            "search": {"optimizer.learning_rate": "log:1e-4:1e-2"},
+            "trials": 8,
+            "workers": 4,
         },
         "TritonInference": {
             **place,
@@ -130,7 +178,7 @@ def training_pool(cloud: str, **changes: Any) -> dict[str, Any]:
         "name": "training",
         "purpose": "training",
         "accelerator": "h100-80gb",
-        "machine_type": {"aws": "p5.48xlarge", "gcp": "a3-megagpu-8g"}[cloud],
+        "machine_type": H100S[cloud],
         "min": 0,
         "max": 4,
         "ladder": [{"kind": "spot"}],

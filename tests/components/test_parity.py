@@ -13,7 +13,14 @@ import pytest
 import components
 from planner.engine import PreviewFailed
 from planner.plan import UNKNOWN, Plan
-from tests.components import parity_cluster, parity_platform, parity_pools, parity_queue, parity_storage
+from tests.components import (
+    parity_cluster,
+    parity_platform,
+    parity_pools,
+    parity_queue,
+    parity_storage,
+    parity_training,
+)
 from tests.components.parity import Feature, NotOffered, Offered, arguments, built, full
 from tests.samples import CLOUDS, samples
 from tests.support import ROOT
@@ -24,6 +31,7 @@ FEATURES: list[Feature] = sorted(
         *parity_pools.FEATURES,
         *parity_storage.FEATURES,
         *parity_queue.FEATURES,
+        *parity_training.FEATURES,
         *parity_platform.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
@@ -43,6 +51,8 @@ EMPTY = {
     ("RegionalNetwork", "gcp"): {"publicSubnetIds", "podSubnetIds", "fabricSecurityGroupId"},
     ("GpuCluster", "aws"): {"workloadIdentityPool"},
     ("GpuCluster", "gcp"): {"nodeSecurityGroupId"},
+    ("TrainingRuntimes", "aws"): {"mpi"},  # without an image of Horovod
+    ("TrainingRuntimes", "gcp"): {"mpi"},
 }
 """Outputs that a cloud has nothing to put into."""
 
