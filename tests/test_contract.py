@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import shlex
+import socket
+import subprocess
+import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
