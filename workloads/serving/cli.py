@@ -3,46 +3,60 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import pkgutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
-from workloads.serving import manifest, ready
+from workloads.serving import commands, manifest, ready
 from workloads.serving.errors import ArgumentError, ServingError
 from workloads.serving.manifest import ModelVersion
 from workloads.serving.progress import gib
 
 EXIT_CODES = """exit codes: 0 done; 1 not ready; 2 wrong arguments; 3 not in the repository;
-4 not what its manifest says; 5 local disk full or not writable; 6 object store unreachable or access denied"""
+4 not what its manifest says; 5 local disk full or not writable; 6 object store unreachable or access denied;
+7 no Triton to be had; 8 Triton ended or does not answer; 9 Triton does not load a model"""
+
+
+def _modules() -> dict[str, ModuleType]:
+    """The subcommands that are modules of `commands`, by name."""
+    names = sorted(found.name for found in pkgutil.iter_modules(commands.__path__))
+    return {name: importlib.import_module(f"{commands.__name__}.{name}") for name in names}
 
 
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser("python -m workloads.serving", description=__doc__, epilog=EXIT_CODES)
-    commands = root.add_subparsers(dest="command", required=True)
+    subcommands = root.add_subparsers(dest="command", required=True)
 
-    fetch = commands.add_parser("fetch", help="copy model versions to local disk and verify them", epilog=EXIT_CODES)
+    fetch = subcommands.add_parser("fetch", help="copy model versions to local disk and verify them", epilog=EXIT_CODES)
     fetch.add_argument("--source", required=True, metavar="URL", help="the repository: file://, s3://, gs:// or az://")
     fetch.add_argument("--destination", required=True, type=Path, metavar="DIR")
     _add_models(fetch)
     fetch.add_argument("--connections", type=_count, default=16, help="parts read at once (default %(default)s)")
     fetch.add_argument("--part-mib", type=_count, default=16, help="size of a part in MiB (default %(default)s)")
 
-    probe = commands.add_parser("ready", help="ask Triton whether models are ready", epilog=EXIT_CODES)
+    probe = subcommands.add_parser("ready", help="ask Triton whether models are ready", epilog=EXIT_CODES)
     probe.add_argument("--url", default="http://127.0.0.1:8000", help="Triton's HTTP endpoint (default %(default)s)")
     probe.add_argument("--timeout-s", type=float, default=3.0, help="for all models together (default %(default)s)")
     _add_models(probe)
 
-    describe = commands.add_parser("manifest", help="write the manifest of a local model version", epilog=EXIT_CODES)
+    describe = subcommands.add_parser("manifest", help="write the manifest of a local model version", epilog=EXIT_CODES)
     describe.add_argument("directory", type=Path, help="a Triton model directory with one version in it")
     describe.add_argument("--model", required=True, type=_model, metavar="NAME:VERSION")
+
+    for name, module in _modules().items():
+        module.arguments(subcommands.add_parser(name, help=module.HELP, epilog=EXIT_CODES))
     return root
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
-        return {"fetch": _fetch, "ready": _ready, "manifest": _manifest}[options.command](options)
+        own = {"fetch": _fetch, "ready": _ready, "manifest": _manifest}.get(options.command)
+        return own(options) if own else _modules()[options.command].run(options)
     except ServingError as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return error.exit_code

@@ -116,8 +116,9 @@ def find(checkpoint: Path, data: str = "") -> Source:
             tokenizer, fingerprint = dataset.tokenizer, dataset.fingerprint
             found, known = identity(dataset.manifest.tokenizer), str(marker.extra.get("tokenizer", ""))
     except DataError as error:
-        raise NotInStore(
-            f"{chosen}: the tokens that it was trained on are needed, for their tokenizer: {error}"
+        raise ArgumentError(
+            f"{chosen}: the tokens that it was trained on are needed, for their tokenizer: {error}; --data says where "
+            "they are by now"
         ) from None
     if known and found != known:
         raise ArgumentError(

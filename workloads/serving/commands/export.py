@@ -1,0 +1,47 @@
+"""The subcommand `export`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "write a checkpoint as a version of a model that Triton serves"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", required=True, type=Path, metavar="DIR", help="a run, its checkpoints (the newest), or one"
+    )
+    parser.add_argument("--repository", required=True, metavar="DIR|URL", help="a directory, or s3://, gs:// or az://")
+    parser.add_argument("--name", required=True, help="the model's name")
+    parser.add_argument("--version", type=int, metavar="N", help="default: one more than the newest")
+    parser.add_argument(
+        "--data", default="", metavar="URL", help="the tokens of training, if they are elsewhere by now"
+    )
+    parser.add_argument("--base", default="", metavar="URL", help="of a run with adapters, where their base is by now")
+    parser.add_argument("--slots", type=int, default=16, help="answers under way at once (default %(default)s)")
+    parser.add_argument(
+        "--context", type=int, metavar="TOKENS", help="longest prompt and answer (default: what it was trained on)"
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, default=128, help="of an answer, where a request says nothing (default %(default)s)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from workloads.serving.export import export
+    from workloads.serving.progress import gib
+
+    model, manifest = export(
+        options.checkpoint,
+        options.repository,
+        options.name,
+        version=options.version,
+        data=options.data,
+        base=options.base,
+        slots=options.slots,
+        context=options.context,
+        max_tokens=options.max_tokens,
+    )
+    print(f"{model} in {options.repository}: {len(manifest.files)} files, {gib(manifest.total_bytes)}")
+    return 0
