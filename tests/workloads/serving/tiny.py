@@ -22,8 +22,8 @@ def model(seed: int = 1, **changes) -> Transformer:
     initialize(made, seed)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(8.0)
+            if name.startswith("blocks") and parameter.ndim > 1:
+                parameter.mul_(60.0 if name.endswith(("attention.output.weight", "down.weight")) else 12.0)
             elif name.endswith("bias"):
                 parameter.normal_(0.0, 0.5, generator=torch.Generator().manual_seed(seed))
     return made.eval()

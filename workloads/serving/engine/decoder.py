@@ -7,6 +7,7 @@ step, of whichever sequence, are rows of one matrix. Only attention tells sequen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -122,7 +123,13 @@ class Decoder:
         weight, bias = weights[name + ".weight"], weights.get(name + ".bias")
         shape, epsilon = (self.model.width,), self.model.norm_epsilon
         if self.model.norm == "rms":
-            return lambda x: F.rms_norm(x, shape, weight, epsilon)
+            if self.dtype != torch.float32:
+                return lambda x: F.rms_norm(x, shape, weight, epsilon)
+            # The same in half the operations: x / sqrt(|x|^2 + width * epsilon) * sqrt(width) * weight.
+            least = torch.tensor(math.sqrt(shape[0] * epsilon), device=self.device)
+            scaled = weight * math.sqrt(shape[0])
+            length = torch.linalg.vector_norm
+            return lambda x: x.div(torch.hypot(length(x, dim=-1, keepdim=True), least)).mul_(scaled)
         return lambda x: F.layer_norm(x, shape, weight, bias, epsilon)
 
     @torch.inference_mode()
@@ -165,7 +172,7 @@ class Decoder:
             x = block.output(mixed).add_(x)
             x = block.down(self._activated(block.up(block.feed_forward_norm(x)))).add_(x)
         if parts:
-            x = x[torch.tensor([*range(answering), *logits], device=self.device)]
+            x = x[torch.tensor([*range(answering), *logits], dtype=torch.long, device=self.device)]
         return self._output(self._norm(x)).float()
 
     def _prompt_mask(self, part: Part) -> Tensor | None:

@@ -90,13 +90,10 @@ class Engine:
         Raises ArgumentError where these are out of range or the cache is larger than `cache_limit_bytes`; DiskFailed
         and VerificationFailed where the export cannot be read.
         """
-        for name, value in (
-            ("slots", slots), ("context", context - 1), ("threads", threads), ("prompt_tokens", prompt_tokens),
-        ):  # fmt: skip
-            if value < 1:
-                raise ArgumentError(f"{name} {value}: expected at least {2 if name == 'context' else 1}")
-        if waiting < 0:
-            raise ArgumentError(f"waiting {waiting}: expected at least 0")
+        given = {"slots": slots, "context": context, "threads": threads, "prompt_tokens": prompt_tokens}
+        for name, value, least in (*((name, value, 1) for name, value in given.items()), ("waiting", waiting, 0)):
+            if value < (2 if name == "context" else least):
+                raise ArgumentError(f"{name} {value}: expected at least {2 if name == 'context' else least}")
         description, weights = files.described(model) if isinstance(model, nn.Module) else files.load(Path(model))
         size = cache_bytes(description.model, slots, context, description.precision)
         if cache_limit_bytes is not None and size > cache_limit_bytes:

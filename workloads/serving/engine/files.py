@@ -75,7 +75,9 @@ def load(path: Path) -> tuple[Description, dict[str, Tensor]]:
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         except SafetensorError as error:
             raise VerificationFailed(f"{path}: {error}") from error
-    return _description(metadata, path), weights
+    description = _description(metadata, path)
+    _check(description, weights, path)
+    return description, weights
 
 
 def _description(metadata: Mapping[str, Any], path: Path) -> Description:
@@ -92,6 +94,24 @@ def _description(metadata: Mapping[str, Any], path: Path) -> Description:
         return Description(Model(**known), int(metadata["sequence_length"]), precision)
     except (KeyError, TypeError, ValueError) as error:
         raise VerificationFailed(f"{path}: its description cannot be read: {error!r}") from error
+
+
+def _check(description: Description, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raises VerificationFailed if these are not the weights of such a model."""
+    from workloads.training.model import Transformer
+
+    with torch.device("meta"):
+        model = Transformer(description.model, max(description.sequence_length, 1))
+    for name, expected in model.state_dict().items():
+        shape = tuple(expected.shape)
+        if name not in weights:
+            raise VerificationFailed(f"{path}: {name} is missing")
+        if tuple(weights[name].shape) != shape:
+            raise VerificationFailed(f"{path}: {name} is {tuple(weights[name].shape)}; expected {shape}")
+        if (weights[name].dtype == torch.int8) != (name + SCALE in weights):
+            raise VerificationFailed(f"{path}: {name} is {weights[name].dtype}; only int8 has, and needs, a scale")
+        if name + SCALE in weights and tuple(weights[name + SCALE].shape) != shape[:1]:
+            raise VerificationFailed(f"{path}: {name + SCALE} is not one scale a row; expected {shape[:1]}")
 
 
 def size(weights: Mapping[str, Tensor]) -> int:
