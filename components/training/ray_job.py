@@ -15,8 +15,8 @@ from components.training.workers import checked_worker
 LONGEST_NAME = 40
 """KubeRay calls the job's cluster `<name>-<five characters>`, and cuts names of its pods and services at 50."""
 RETRIES = 2
-"""Of the whole run, each with a new cluster: for a head that was lost. Ray Train restarts workers by itself. KubeRay knows
-no exit codes, so what a person must mend is tried as often."""
+"""Of the whole run, each with a new cluster: for a head that was lost. Ray Train restarts workers by itself. KubeRay
+knows no exit codes, so what a person must mend is tried as often."""
 
 CHECKPOINTS, DATA = "CHECKPOINT_URL", "DATA_URL"
 """Environment of the head, and so of the job's driver."""
