@@ -12,7 +12,7 @@ def problem(image: str) -> str:
     if at and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
         return "a digest is written @sha256: and 64 hexadecimal digits"
     if not at and not re.fullmatch(r"\w[\w.-]{0,127}", tag):
-        return "give it a tag, as in registry/training:2.13.0-1, or a digest"
+        return "give it a tag, as in registry/name:26.11-1, or a digest"
     if not at and tag == "latest":
         return "'latest' is another image tomorrow; give a tag that stays, or a digest"
     return ""

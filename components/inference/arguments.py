@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from components import images
 from components.accelerators import accelerator, best_machine
 from components.cluster.addon_values import PODS_READY_MINUTES
 from components.inference.clouds import CLOUDS
@@ -40,7 +41,7 @@ def checked_models(name: str, args: TritonInferenceArgs) -> list[Model]:
     ):
         if not _NAME.fullmatch(value):
             refuse(argument, value, "a Kubernetes name has up to 63 lower-case letters, digits and dashes")
-    if problem := _image_problem(args["image"]):
+    if problem := images.problem(args["image"]):
         refuse("image", args["image"], problem)
     if not _PREFIX.fullmatch(args.get("repository_prefix", DEFAULT_PREFIX)):
         refuse(
@@ -108,19 +109,6 @@ def _models(where: str, args: TritonInferenceArgs) -> list[Model]:
     if not models:
         raise ValueError(f"{where}: models is []; give at least one")
     return models
-
-
-def _image_problem(image: str) -> str:
-    """What is wrong with an image reference; empty when it will be the same image tomorrow."""
-    reference, at, digest = image.partition("@")
-    tag = reference.rpartition("/")[2].partition(":")[2]
-    if at and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        return "a digest is written @sha256: and 64 hexadecimal digits"
-    if not at and not re.fullmatch(r"\w[\w.-]{0,127}", tag):
-        return "give it a tag, as in registry/triton:26.09-1, or a digest"
-    if not at and tag == "latest":
-        return "'latest' is another image tomorrow; give a tag that stays, or a digest"
-    return ""
 
 
 def checked_url(name: str, url: str, prefix: str) -> str:
