@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.training.fabric import TRANSPORTS
-from components.training.pod import Worker, container, pod_annotations, pod_spec, resources
+from components.training.pod import Worker, container, pod_annotations, pod_spec
 
 API_VERSION = "trainer.kubeflow.org/v1alpha1"
 
@@ -227,8 +227,3 @@ def _gate(worker: Worker, launch: Sequence[str], minimum_gbps: float, *, network
         *("--minimum-gbps", f"{minimum_gbps:g}", "--timeout-s", str(GATE_TIMEOUT_S)),
     ]
     return container(worker, GATE, LAUNCH, arguments)
-
-
-def trainer_resources(worker: Worker) -> dict[str, Any]:
-    """`resourcesPerNode` of a TrainJob; Trainer puts it in place of the runtime's, resource by resource."""
-    return resources(worker)
