@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -103,3 +104,24 @@ def test_who_started_it_decides(strategy, environment, said):
             pytest.skip("Horovod is installed here")
     with pytest.raises(ConfigError, match=said), join(Parallel(device="cpu", strategy=strategy), environment):
         pass
+
+
+def test_the_image_is_pinned_and_not_of_root():
+    text = (ROOT / "workloads/training/Dockerfile.horovod").read_text(encoding="utf-8")
+    plain = (ROOT / "workloads/training/Dockerfile").read_text(encoding="utf-8")
+    copied = [word for line in re.findall(r"^COPY (?!--)(.*)$", text, re.MULTILINE) for word in line.split()[:-1]]
+    assert all((ROOT / word).exists() for word in copied)
+    # What the other image has of the workload, this one has too.
+    assert set(re.findall(r"^COPY (workloads\S*)", plain, re.MULTILINE)) <= set(copied)
+    assert all(re.search(r":\d+\.\d+\.\d+-", image) for image in re.findall(r"^FROM (\S+)", text, re.MULTILINE))
+    users = re.findall(r"^USER (.+)$", text, re.MULTILINE)
+    assert users == ["1000:1000"]
+
+
+def test_what_horovod_is_built_with_is_what_everything_else_is_built_with():
+    script = (ROOT / "workloads/training/build_horovod.sh").read_text(encoding="utf-8")
+    known = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split())
+    pinned = dict(re.findall(r"(\S+)==(\d\S+)", re.search(r"^pip install --quiet setuptools.*$", script, re.M)[0]))
+    assert pinned["setuptools"]
+    assert {name: known.get(name.lower(), version) for name, version in pinned.items()} == pinned
+    assert re.search(r"^SHA256=[0-9a-f]{64}$", script, re.MULTILINE)

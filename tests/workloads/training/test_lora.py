@@ -17,6 +17,7 @@ from workloads.data import corpus
 from workloads.data.prepare import prepare
 from workloads.training import checkpoint, cli, run
 from workloads.training.checkpoints import exporting, layout
+from workloads.training.checkpoints.remote import Remote
 from workloads.training.config import tiny
 from workloads.training.errors import CheckpointError, ConfigError
 from workloads.training.model import Transformer
@@ -255,6 +256,56 @@ def test_adapters_are_no_base(tuned, other, tmp_path, capsys):
 def test_adapters_are_not_shared_over_tensor_parallel_processes():
     with pytest.raises(ConfigError, match=r"parallel\.tensor: 2: adapters are not shared: expected 1 with lora\.rank"):
         tiny().override({"parallel.tensor": 2, "model.tied": False, "lora.rank": 4, "lora.base": "x"})
+
+
+@pytest.mark.slow
+def test_a_base_in_an_object_store(base, other, tmp_path, monkeypatch, capsys):
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for key, value in {
+            "AWS_ENDPOINT": f"http://{host}:{port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "NO_PROXY": "127.0.0.1",
+        }.items():
+            monkeypatch.setenv(key, value)
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+        client.create_bucket(Bucket="models")
+        client.upload_file(str(base / "base.safetensors"), "models", "a/base.safetensors")
+        run_of_base = Remote("s3://models/run")
+        marker = layout.read_marker(newest(base))
+        run_of_base.upload(marker, newest(base), marker.files)
+        run_of_base.commit(marker)
+
+        for name, url in (("file", "s3://models/a/base.safetensors"), ("run", "s3://models/run")):
+            assert tune(other, tmp_path / name, url, training={"steps": 4}) == 0
+        known = [layout.read_marker(newest(tmp_path / name)).extra["lora"] for name in ("file", "run")]
+        assert known[0]["sha256"] == known[1]["sha256"]
+        assert known[1]["location"] == "s3://models/run/step-00000048"
+        assert learnt(tmp_path / "file") == learnt(tmp_path / "run")
+
+        # On another machine, where nothing has been fetched yet.
+        shutil.rmtree(tmp_path / "run" / "base")
+        assert tune(other, tmp_path / "run", "s3://models/run", training={"steps": 5}) == 0
+        assert "continues after step 4" in capsys.readouterr().out
+        for name in ("file", "run"):
+            checkpoint.export(newest(tmp_path / name).parent / "step-00000004", tmp_path / f"{name}.safetensors")
+        one, two = (load_file(tmp_path / f"{name}.safetensors") for name in ("file", "run"))
+        assert all(one[name].equal(two[name]) for name in one)
+
+        assert tune(other, tmp_path / "none", "s3://models/b/none.safetensors") == 4
+        assert "s3://models/b/none.safetensors: cannot be read" in capsys.readouterr().err
+        assert tune(other, tmp_path / "none", "s3://models/b") == 4
+        assert "s3://models/b: there is no checkpoint" in capsys.readouterr().err
+    finally:
+        server.stop()
 
 
 # ---- real processes
