@@ -28,6 +28,7 @@ class Detail:
 
 
 PURPOSES = ("training", "serving", "", "system")
+_JOBS = frozenset({"TrainJob", "JobSet", "RayJob", "RayCluster", "MPIJob", "PyTorchJob"})
 
 
 def cluster_boxes(
@@ -45,13 +46,16 @@ def cluster_boxes(
 
 
 def _cluster(cluster: Cluster, workloads: list[Workload], answering: Set[str], detail: Detail) -> Box:
-    own = sorted(workloads, key=lambda w: (w.urn not in answering, -w.max_replicas, w.name))
+    parts: dict[str, list[Workload]] = {}
+    for one in (one for one in workloads if one.kind != "DaemonSet"):  # those belong to the nodes
+        parts.setdefault(one.urn, []).append(one)
+    own = sorted(parts.values(), key=lambda p: (p[0].urn not in answering, -_most(p), p[0].name))
     shown, more = own[: detail.workloads], own[detail.workloads :]
     groups: list[Box] = []
     pools = sorted(cluster.pools, key=lambda pool: (PURPOSES.index(_purpose(pool)), _order(pool)))
     kept, beyond = pools[: detail.pools], pools[detail.pools :]
     for purpose in PURPOSES:
-        inside = [_workload(w) for w in shown if _wants(w) == purpose]
+        inside = [_workload(parts) for parts in shown if _wants(parts) == purpose]
         inside += [_pool(pool, cluster) for pool in kept if _purpose(pool) == purpose]
         if purpose == "" and more:
             inside.append(Box(f"more-workloads:{cluster.urn}", "rest", plural(len(more), "more workload")))
@@ -72,19 +76,28 @@ def _cluster(cluster: Cluster, workloads: list[Workload], answering: Set[str], d
     )  # fmt: skip
 
 
-def _workload(workload: Workload) -> Box:
-    gpus = sum(_gpus(container) for container in items(workload.spec, "containers"))
-    rows = [Row("pods" if not workload.gang else "pods at once", span(workload.min_replicas, workload.max_replicas))]
-    if gpus:
+def _workload(parts: list[Workload]) -> Box:
+    """A box for a resource, with a row for the pods of each of its parts: a head, workers."""
+    one = parts[0]
+    rows = [_pods(part, named=len(parts) > 1) for part in parts]
+    if gpus := max(sum(_gpus(container) for container in items(part.spec, "containers")) for part in parts):
         rows.append(Row("GPUs a pod", f"{gpus:g}"))
-    if workload.queue:
-        rows.append(Row("queue", workload.queue))
-    name = workload.name + (f" {workload.part}" if workload.part else "")
-    shown = name.removeprefix(f"{workload.region.partition(':')[2]}-") or workload.kind
+    if one.queue:
+        rows.append(Row("queue", one.queue))
+    shown = one.name.removeprefix(f"{one.region.partition(':')[2]}-") or one.kind
     return Box(
-        workload_id(workload), "workload", shown, workload.kind, tuple(rows), look=_wants(workload),
-        about=f"{workload.kind} {workload.namespace}/{name}",
+        workload_id(one), "workload", shown, one.kind, tuple(rows), look=_wants(parts),
+        about=f"{one.kind} {one.namespace}/{one.name}",
     )  # fmt: skip
+
+
+def _pods(part: Workload, *, named: bool) -> Row:
+    words = "pods at once" if part.gang else "pods"
+    return Row(f"{part.part}, {words}" if named and part.part else words, span(part.min_replicas, part.max_replicas))
+
+
+def _most(parts: list[Workload]) -> int:
+    return sum(part.max_replicas for part in parts)
 
 
 def _pool(pool: Pool, cluster: Cluster) -> Box:
@@ -109,8 +122,13 @@ def _pool(pool: Pool, cluster: Cluster) -> Box:
 
 
 def workload_id(workload: Workload) -> str:
-    """Id of a workload's box."""
-    return f"{workload.urn}#{workload.part}" if workload.part else workload.urn
+    """Id of a workload's box: one for all parts of a resource."""
+    return workload.urn
+
+
+def trains(workload: Workload) -> bool:
+    """Whether it is a job, which takes what is learnt from and leaves what was."""
+    return workload.kind in _JOBS or (workload.kind == "Job" and bool(workload.queue))
 
 
 def _purpose(pool: Pool) -> str:
@@ -119,10 +137,12 @@ def _purpose(pool: Pool) -> str:
     return ""
 
 
-def _wants(workload: Workload) -> str:
-    """The purpose of the nodes that a workload asks for."""
-    selected = [value for key, value in mapping(workload.spec, "nodeSelector").items() if key.endswith("/purpose")]
-    return next((value for value in selected if value in PURPOSES), "")
+def _wants(parts: list[Workload]) -> str:
+    """The purpose of the nodes that a workload asks for; of a job it is training, wherever its queue sends it."""
+    selected = [
+        value for part in parts for key, value in mapping(part.spec, "nodeSelector").items() if key.endswith("/purpose")
+    ]
+    return next((value for value in selected if value in PURPOSES), "training" if trains(parts[0]) else "")
 
 
 def _order(pool: Pool) -> tuple[int, str]:

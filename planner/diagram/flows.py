@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 
-from planner.diagram.clusters import PURPOSES, workload_id
+from planner.diagram.clusters import PURPOSES, trains, workload_id
 from planner.diagram.picture import Flow
 from planner.diagram.tiers import Store, read_by
 from planner.inventory.front_door_model import FrontDoor, Target
@@ -57,7 +57,8 @@ def _storage(inventory: Inventory, stores: Mapping[str, Store]) -> Iterator[Flow
         yield from (Flow(source, store.urn, "data") for source in store.fed_by)
     for workload in inventory.workloads:
         for urn in read_by(inventory, inventory.plan.by_urn[workload.urn], stores):
-            yield Flow(urn, workload_id(workload), "models" if stores[urn].tier == "cold" else "data")
+            models = stores[urn].tier == "cold" and not trains(workload)
+            yield Flow(urn, workload_id(workload), "models" if models else "data")
     # A bucket that fills a file system reaches the pods through it; the mount beside it is not drawn.
     through = {urn for store in stores.values() for urn in store.fed_by}
     for volume in inventory.plan.of_type(_VOLUME):

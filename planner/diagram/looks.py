@@ -69,6 +69,8 @@ def look_of(kind: str, look: str) -> Look:
         return _BY_LOOK[look]
     if kind == "region" and look in _BY_LOOK:
         return Look("#ffffff", _BY_LOOK[look].edge, _BY_LOOK[look].ink, 1.4, 10)
+    if kind == "workload" and look == "training":
+        return Look("#7e22ce", "#7e22ce", "#ffffff")
     if kind in ("group", "pool") and look in _BY_LOOK:
         by = _BY_LOOK[look]
         return Look(by.fill if kind == "group" else "#ffffff", by.edge, by.ink)

@@ -43,7 +43,8 @@ def kinds(resources: Iterable[Resource], *, notable: bool) -> Counter[str]:
     counted: Counter[str] = Counter()
     for resource in resources:
         module = resource.type.split(":")[1].split("/")[0] if resource.type.count(":") == 2 else ""
-        if resource.is_provider or (notable and module not in NOTABLE and resource.type not in _MACHINES):
+        own = module in NOTABLE and resource.package != "kubernetes"  # batch/v1 is no AWS Batch
+        if resource.is_provider or (notable and not own and resource.type not in _MACHINES):
             continue
         last = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", resource.type.rsplit(":", 1)[-1])
         service = _SERVICES.get(module) or (module.upper() if len(module) < 4 else module.capitalize())

@@ -104,6 +104,21 @@ def test_models_come_from_the_bucket_of_their_region(inventory):
         assert inventory.regions[flow.source] == inventory.regions[flow.target]
 
 
+def test_jobs_stand_in_their_region_with_their_queue_and_their_data(simulated_plan):
+    inventory = Inventory(simulated_plan("prod"))
+    found = picture(inventory)
+    jobs = [one for one in inventory.workloads if one.kind in ("TrainJob", "RayJob") or one.queue == "training"]
+    assert {one.kind for one in jobs} >= {"TrainJob"}
+    for one in jobs:
+        box = found.boxes[one.urn]
+        assert (box.look, "queue") == ("training", [row.text for row in box.rows][-1])
+        region = next(root for root in found.boxes.values() if root.id == f"region:{one.region}")
+        assert box in list(region)
+        assert any(flow.target == one.urn and flow.kind == "data" for flow in found.flows)
+    # No part is a box of its own.
+    assert len([box for box in of_kind(found, "workload") if box.look == "training"]) == len({one.urn for one in jobs})
+
+
 def test_totals_are_those_of_the_rungs(inventory):
     low, high = Counter(), Counter()
     for rung in (rung for cluster in inventory.clusters for rung in cluster.rungs):
