@@ -41,7 +41,7 @@ class Training:
             *("-m", "workloads.training", "--config", self.config, "--output", OUTPUT),
             *(("--data", self.data) if self.data else ()),
             *("--checkpoint.remote", self.checkpoints, "--tracking.prometheus_port", str(METRICS)),
-            *(word for name, value in settings.items() for word in (f"--{name}", value)),
+            *(word for name, value in sorted(settings.items()) for word in (f"--{name}", value)),
         ]
 
 

@@ -196,7 +196,10 @@ def volumes(worker: Worker) -> list[dict[str, Any]]:
         {"name": "scratch", "emptyDir": {"sizeLimit": mebibytes(worker.scratch_gib)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": mebibytes(TMP_GIB)}},
         {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": shared}},
-        *({"name": tier, "persistentVolumeClaim": {"claimName": claim}} for tier, claim in worker.claims.items()),
+        *(
+            {"name": tier, "persistentVolumeClaim": {"claimName": claim}}
+            for tier, claim in sorted(worker.claims.items())
+        ),
     ]
 
 
@@ -209,7 +212,7 @@ def claim_mounts(worker: Worker) -> list[dict[str, Any]]:
     """Where the tiers are mounted."""
     return [
         {"name": tier, "mountPath": f"/mnt/{tier}", **({"readOnly": True} if tier in _READ_ONLY_TIERS else {})}
-        for tier in worker.claims
+        for tier in sorted(worker.claims)
     ]
 
 

@@ -61,7 +61,7 @@ def counts(where: str, args: Mapping[str, Any], least: str, most: str, from_: in
 
 def settings(args: Mapping[str, Any]) -> list[str]:
     """Command-line words of the settings."""
-    return [word for name, value in (args.get("settings") or {}).items() for word in (f"--{name}", value)]
+    return [word for name, value in sorted((args.get("settings") or {}).items()) for word in (f"--{name}", value)]
 
 
 def queued(args: Mapping[str, Any]) -> dict[str, Any]:

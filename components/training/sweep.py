@@ -133,7 +133,7 @@ class HyperparameterSweep(pulumi.ComponentResource):
             *("--config", args["config"], "--output", place, "--journal", f"{place}/journal"),
             *("--trials", str(int(args["trials"])), "--pruner", args.get("pruner") or PRUNERS[0]),
             *("--processes", str(max(1, worker.accelerators)), "--leave-early"),
-            *(word for setting, space in args["search"].items() for word in ("--search", f"{setting}={space}")),
+            *(word for setting, space in sorted(args["search"].items()) for word in ("--search", f"{setting}={space}")),
             *(("--data", data) if data else ()),
             *("--tracking.prometheus_port", str(runs.METRICS), *runs.settings(args)),
         ]
