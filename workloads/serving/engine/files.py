@@ -16,9 +16,11 @@ from workloads.training.config import Model
 
 FILE = "model.safetensors"
 FORMAT = "aicloud-language-model-1"
-PRECISIONS = ("float32", "bfloat16", "int8")
+PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 SCALE = ".scale"
-"""What int8 matrices are multiplied with, row by row, has their name with this behind it."""
+"""What int8 and int4 matrices are multiplied with has their name with this behind it."""
+INT4_GROUP = 32
+"""Inputs that share a scale."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,18 @@ def _check(description: Description, weights: Mapping[str, Tensor], path: Path) 
         shape = tuple(expected.shape)
         if name not in weights:
             raise VerificationFailed(f"{path}: {name} is missing")
+        kind, scaled = weights[name].dtype, shape[:1]
+        if kind == torch.uint8 and len(shape) == 2:
+            # int4, two to a byte.
+            scaled, shape = (shape[0], shape[1] // INT4_GROUP, 2), (shape[0], shape[1] // 2)
         if tuple(weights[name].shape) != shape:
             raise VerificationFailed(f"{path}: {name} is {tuple(weights[name].shape)}; expected {shape}")
-        if (weights[name].dtype == torch.int8) != (name + SCALE in weights):
-            raise VerificationFailed(f"{path}: {name} is {weights[name].dtype}; only int8 has, and needs, a scale")
-        if name + SCALE in weights and tuple(weights[name + SCALE].shape) != shape[:1]:
-            raise VerificationFailed(f"{path}: {name + SCALE} is not one scale a row; expected {shape[:1]}")
+        if (kind in (torch.int8, torch.uint8)) != (name + SCALE in weights):
+            raise VerificationFailed(f"{path}: {name} is {kind}; int8 and int4 need a scale, and others have none")
+        if name + SCALE in weights and tuple(weights[name + SCALE].shape) != scaled:
+            raise VerificationFailed(
+                f"{path}: {name + SCALE} is {tuple(weights[name + SCALE].shape)}; expected {scaled}"
+            )
 
 
 def size(weights: Mapping[str, Tensor]) -> int:
@@ -120,5 +128,5 @@ def size(weights: Mapping[str, Tensor]) -> int:
 
 
 def torch_type(precision: str) -> torch.dtype:
-    """What is computed with: int8 matrices multiply float32 activations."""
+    """Of activations and the cache: those of int8 and int4 weights are float32."""
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
