@@ -159,6 +159,7 @@ def _stretched(regions: int) -> dict[str, str]:
         "ai-cloud:frontDoor": json.dumps(door),
         "ai-cloud:regions": json.dumps(described),
         "ai-cloud:nodePools": json.dumps(pools),
+        "ai-cloud:trainingJobs": "[]",
         "gcp:project": "bench",
         "gcp:region": "us-central1",
     }

@@ -9,8 +9,6 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-import yaml
-
 from planner.checks.versions_table import (
     APIS,
     CHARTS,
@@ -25,6 +23,7 @@ from planner.checks.versions_table import (
 )
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory
+from planner.inventory.documents import parsed
 from planner.inventory.model import Cluster, MachineType, Workload
 from planner.inventory.references import at, items, mapping, texts
 from planner.inventory.rungs import RELEASE
@@ -156,10 +155,7 @@ def _configured(values: Any) -> Iterator[str]:
     """API versions of documents in texts, such as `managerConfig.controllerManagerConfigYaml`."""
     for text in texts(values):
         if text.startswith("apiVersion:"):
-            try:
-                api = at(yaml.safe_load(text), "apiVersion")
-            except yaml.YAMLError:
-                continue
+            api = at(parsed(text), "apiVersion")
             if api in APIS:
                 yield api
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from components.accelerators import CATALOG as ACCELERATORS
 from components.accelerators import MachineType
@@ -53,6 +54,18 @@ _ACCELERATED = {
 """Machine families that have, or may be given, accelerators."""
 
 
+class _Node(NamedTuple):
+    """What of a rung decides what its machines have; as in Rung."""
+
+    cloud: str
+    max_pods: int | None
+    local_nvme_raid: bool
+    disk_gib: int | None
+    fabric_interfaces: int
+    mig_profile: str
+    gpu_replicas: int
+
+
 def allocatable(rung: Rung, machine: Machine, mig_strategy: str = "single") -> dict[str, Fraction]:
     """What a machine of a rung has for the pods of people, by Kubernetes resource: without what kubelet, kernel,
     eviction and the daemons of every node keep.
@@ -60,6 +73,12 @@ def allocatable(rung: Rung, machine: Machine, mig_strategy: str = "single") -> d
     A resource that is not there is one of which nothing is known. `mig_strategy` is the device plugin's: with `single`
     a MIG partition counts as one `nvidia.com/gpu`, with `mixed` as `nvidia.com/mig-<profile>`. GKE has only `single`.
     """
+    node = _Node(*(getattr(rung, name) for name in _Node._fields))
+    return dict(_allocatable(node, machine, mig_strategy))
+
+
+@lru_cache(maxsize=4096)  # asked for each pod template and rung
+def _allocatable(rung: _Node, machine: Machine, mig_strategy: str) -> dict[str, Fraction]:
     if isinstance(machine, str):
         plain = machine and rung.cloud in _ACCELERATED and not _ACCELERATED[rung.cloud].fullmatch(machine)
         return dict.fromkeys(MODELLED - {"vpc.amazonaws.com/efa"}, Fraction(0)) if plain else {}
@@ -95,7 +114,7 @@ def _gke_memory(gib: int) -> Fraction:
     return kept * GIB
 
 
-def _ephemeral_storage(rung: Rung, machine: Machine) -> Fraction | None:
+def _ephemeral_storage(rung: _Node, machine: Machine) -> Fraction | None:
     """Disk for emptyDir volumes, logs and writable layers; None where the plan doesn't tell the disk."""
     local = machine.local_nvme_gib if rung.local_nvme_raid and isinstance(machine, MachineType) else 0
     size = local or rung.disk_gib
@@ -111,7 +130,7 @@ def _ephemeral_storage(rung: Rung, machine: Machine) -> Fraction | None:
     return max(Fraction(0), (size * Fraction("0.84") - kept) * GIB)
 
 
-def _devices(rung: Rung, machine: Machine, mig_strategy: str) -> dict[str, Fraction]:
+def _devices(rung: _Node, machine: Machine, mig_strategy: str) -> dict[str, Fraction]:
     found = {"vpc.amazonaws.com/efa": Fraction(rung.fabric_interfaces if rung.cloud == "aws" else 0)}
     if not isinstance(machine, MachineType):
         return found

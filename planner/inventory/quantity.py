@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 _PATTERN = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?\d{1,3}))?", re.ASCII)
@@ -35,6 +36,11 @@ def known(value: Any) -> Fraction | None:
     """As `parse`, but None for what a plan doesn't know, or for what is no quantity at all."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
+    return _known(value)
+
+
+@lru_cache(maxsize=4096)  # a plan has few, many times over
+def _known(value: str | float) -> Fraction | None:
     try:
         return parse(value)
     except ValueError:

@@ -12,12 +12,11 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-import yaml
-
 from planner.checks.placement.objects import Surroundings
 from planner.finding import Finding, Rule
 from planner.inventory import Workload
 from planner.inventory.capacity import MODELLED, allocatable, requests
+from planner.inventory.documents import parsed
 from planner.inventory.objects import Object, maps, selects
 from planner.inventory.quantity import known, text
 from planner.inventory.references import at, items, mapping
@@ -292,13 +291,8 @@ class Kueue:
             if not str(release.inputs.get("chart")).rpartition("/")[2].startswith("kueue"):
                 continue
             raw = at(release.inputs, "values.managerConfig.controllerManagerConfigYaml")
-            try:
-                prefixes = items(
-                    yaml.safe_load(raw) if isinstance(raw, str) else {}, "resources.excludeResourcePrefixes"
-                )
-            except yaml.YAMLError:
-                continue
-            if isinstance(raw, str) and UNKNOWN not in raw:
+            if isinstance(raw, str) and UNKNOWN not in raw and isinstance(parsed(raw), Mapping):
+                prefixes = items(parsed(raw), "resources.excludeResourcePrefixes")
                 found[inventory.cluster_of(release)] = tuple(str(prefix) for prefix in prefixes)
         return found
 
