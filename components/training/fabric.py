@@ -76,6 +76,11 @@ def needs(machine: MachineType, accelerators: int, *, huge_pages: bool = False) 
     return _GPUDIRECT[kind](machine)
 
 
+EFA_LIBRARIES = "/opt/amazon/efa/lib:/opt/amazon/ofi-nccl/lib/x86_64-linux-gnu:/opt/amazon/ofi-nccl/lib"
+"""Where AWS's installer puts libfabric and NCCL's plugin; which of the last two depends on its release. Not run here:
+the health gate tells whether it was right."""
+
+
 def pod_security(cloud: str, fabric: str) -> str:
     """The Pod Security level that a namespace needs whose pods use that fabric ("" for none).
 
@@ -103,6 +108,8 @@ def _efa(machine: MachineType, accelerators: int, huge_pages: bool) -> FabricNee
             # Huge pages and fork() don't go together: loaders and the process that saves checkpoints are forked. And
             # Karpenter starts no machine for a pod that asks for them (kubernetes-sigs/karpenter, issue 751).
             "FI_EFA_USE_HUGE_PAGE": str(int(huge_pages)),
+            # NCCL finds its plugin by the loader's path (workloads/training/Dockerfile).
+            "LD_LIBRARY_PATH": EFA_LIBRARIES,
             # The ordinary interface is for finding each other; a prefix, and only what is not the loopback.
             "NCCL_SOCKET_IFNAME": "eth0",
         },
