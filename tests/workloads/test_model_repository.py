@@ -473,6 +473,17 @@ def test_a_fetch_that_is_killed_leaves_nothing_half_done_and_the_next_takes_it_u
     assert [path.name for path in destination.iterdir()] == ["resnet50"]
 
 
+def test_what_a_failed_fetch_left_is_not_taken_for_a_version(repository: Path, destination: Path) -> None:
+    """An ensemble's version is an empty directory, and a Python model's that is one hangs the server that loads it."""
+    export(repository, ModelVersion("resnet50", 4))
+    (repository / "resnet50/4/4/model.onnx").write_bytes(b"cut short")
+    with pytest.raises(VerificationFailed):
+        fetch(f"file://{repository}", destination, [ModelVersion("resnet50", 4)])
+    assert (destination / STAGING / "resnet50/4").is_dir()
+    fetch(f"file://{repository}", destination, [MODEL])
+    assert sorted(path.name for path in (destination / "resnet50").iterdir()) == ["3", "config.pbtxt"]
+
+
 def test_what_a_killed_fetch_had_verified_is_not_read_again(repository: Path, destination: Path) -> None:
     whole = exported(repository / "resnet50" / "3")
     staged = destination / STAGING / "resnet50" / "3"

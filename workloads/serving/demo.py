@@ -26,6 +26,7 @@ from workloads.serving.export import export, find
 from workloads.serving.manifest import ModelVersion
 from workloads.serving.store import Repository
 from workloads.serving.triton import Triton
+from workloads.training.checkpoints import layout
 
 NAME = "language-model"
 STREAMS = 16
@@ -66,9 +67,10 @@ def _train(directory: Path, train_s: float) -> None:
     # Its process group is its own, so that it is told to end once, by us.
     process = subprocess.Popen([*command, "--checkpoint.every", "10"], start_new_session=True)
     try:
-        # The clock starts with the first step, after the text has been made into tokens.
+        # The clock starts with the first step, after the text has been made into tokens; and however slow the machine
+        # is, there is to be something to serve.
         started = time.monotonic()
-        while process.poll() is None and time.monotonic() - started < train_s:
+        while process.poll() is None and (time.monotonic() - started < train_s or not _saved(directory)):
             if not (directory / "metrics.jsonl").exists():
                 started = time.monotonic()
             time.sleep(0.2)
@@ -80,6 +82,10 @@ def _train(directory: Path, train_s: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         raise ServingError(f"{directory}: training does not end; train it with `make train`") from None
+
+
+def _saved(directory: Path) -> bool:
+    return any((directory / "checkpoints").glob(f"step-*/{layout.MARKER}"))
 
 
 def exported(checkpoint: Path, repository: Path) -> ModelVersion:

@@ -104,17 +104,19 @@ def _lay_out(
         for manifest in manifests
         for file in manifest.files
     }
-    # What a killed fetch of something else left: files that nobody wants, and directories where files should be.
-    for path in list(staging.rglob("*")):
+    # Made even when no file is in it: an ensemble's version is an empty directory.
+    versions = [staging / name / str(m.model.version) for name, manifests in missing.items() for m in manifests]
+    wanted = {parent for path in (*todo, *(version / "any" for version in versions)) for parent in path.parents}
+    # What a fetch of something else left when it was killed or failed: files, and directories that a server would take
+    # for versions.
+    for path in sorted(staging.rglob("*"), reverse=True):
         if path.is_symlink() or not path.is_dir():
             if path not in todo:
                 path.unlink(missing_ok=True)
-        elif path in todo:
+        elif path not in wanted:
             shutil.rmtree(path)
-    for name, manifests in missing.items():
-        for manifest in manifests:
-            # Made even when no file is in it: an ensemble's version is an empty directory.
-            (staging / name / str(manifest.model.version)).mkdir(parents=True, exist_ok=True)
+    for version in versions:
+        version.mkdir(parents=True, exist_ok=True)
     for target in todo:
         target.parent.mkdir(parents=True, exist_ok=True)
     for target in _whole({target: file for target, (_, file) in todo.items()}, pool):

@@ -17,7 +17,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from workloads.serving.errors import ArgumentError, on_disk
+from workloads.serving.errors import ArgumentError, VerificationFailed, on_disk
 from workloads.serving.manifest import NAME, Manifest, ModelVersion, write_manifest
 from workloads.serving.store import Bucket
 
@@ -63,11 +63,26 @@ def language_model_config(name: str, queue: int = QUEUE) -> pb.ModelConfig:
 
 
 def read_config(text: str, place: str) -> pb.ModelConfig:
-    """A config.pbtxt, refused with line and column where a field is unknown or of another type. ArgumentError."""
+    """A config.pbtxt; VerificationFailed, with line and column, where a field is unknown or of another type."""
     try:
         return text_format.Parse(text, pb.ModelConfig())
     except text_format.ParseError as error:
-        raise ArgumentError(f"{place}: {error}") from None
+        raise VerificationFailed(f"{place}: {error}") from None
+
+
+def check_version(directory: Path, model: ModelVersion) -> None:
+    """Refuse what Triton would not load, or would hang on, as it does on a Python model without its program.
+
+    `directory`: the model's, with `config.pbtxt` and the version's directory. Raises VerificationFailed.
+    """
+    with on_disk(directory / CONFIG):
+        config = read_config((directory / CONFIG).read_text(encoding="utf-8"), str(directory / CONFIG))
+    if config.name not in ("", model.name):
+        raise VerificationFailed(f"{directory / CONFIG}: it is of {config.name!r}, expected {model.name!r}")
+    if config.backend == "python":
+        program = directory / str(model.version) / (config.default_model_filename or "model.py")
+        if not program.is_file():
+            raise VerificationFailed(f"{program}: it is missing, and Triton's Python backend starts it")
 
 
 def write_version(
@@ -97,6 +112,7 @@ def write_version(
             inner.mkdir()
             (directory / CONFIG).write_text(text_format.MessageToString(config), encoding="utf-8")
         fill(inner)
+        check_version(directory, model)
         manifest = write_manifest(directory, model, provenance)
         target.put(directory, model)
         return model, manifest

@@ -16,6 +16,7 @@ from typing import TextIO
 from workloads.serving.errors import NotInStore, ServingError, StoreFailed
 from workloads.serving.fetch import fetch
 from workloads.serving.manifest import ModelVersion
+from workloads.serving.repository import check_version
 from workloads.serving.store import Bucket, Repository
 from workloads.serving.triton import ModelFailed, Triton
 
@@ -33,8 +34,11 @@ def newest(repository: str, name: str) -> ModelVersion:
 
     A version without one is being written, or never was: the one before it counts.
     """
-    where = Repository(url(repository))
-    names = Bucket(url(repository)).names(name)
+    place = url(repository)
+    if place.startswith("file://") and not Path(place.removeprefix("file://")).is_dir():
+        raise NotInStore(f"{repository}: no such directory")
+    where = Repository(place)
+    names = Bucket(place).names(name)
     for version in sorted((int(each) for each in names if each.isdecimal() and each[0] != "0"), reverse=True):
         model = ModelVersion(name, version)
         try:
@@ -63,6 +67,7 @@ class Server:
         before = self.served.get(model.name)
         fetch(self.repository, self.triton.repository, [model])
         try:
+            check_version(self.triton.repository / model.name, model)
             self.triton.load(model.name)
             if not self.triton.ready(model.name, model.version):
                 raise ModelFailed(f"{model}: loaded, but Triton does not say that it is ready")

@@ -243,7 +243,11 @@ class Triton:
         return code
 
     def _clean(self) -> None:
-        """Remove what models had in shared memory: a server that was killed leaves it until the machine restarts."""
+        """End the models' processes and remove what they had in shared memory: a server that was killed leaves both."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            # Its own group, which it began as a session of its own.
+            os.killpg(self.process.pid, signal.SIGKILL)
         for path in _SHARED_MEMORY.glob(f"{self._region}*"):
             path.unlink(missing_ok=True)
 
