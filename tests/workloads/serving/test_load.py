@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.workloads.serving.planted import Planted, fails, streams
 from workloads.serving.client import AsyncClient, Kind, Unavailable
+from workloads.serving.commands import load
 from workloads.serving.errors import ArgumentError
 from workloads.serving.load import arrivals, command
 from workloads.serving.load.arrivals import Arrival
@@ -227,7 +228,7 @@ def test_durations_for_people() -> None:
 
 def options(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    command.add_options(parser)
+    load.arguments(parser)
     return parser.parse_args(words)
 
 

@@ -41,8 +41,12 @@ def poisson(rate: float, seconds: float, seed: int = 0) -> Iterator[Arrival]:
 
 
 def trace(path: Path, speed: float = 1.0) -> Iterator[Arrival]:
-    """From a file of JSON lines, `{"at_s": 0.25, "inputs": {"text": "Once"}, "parameters": {"max_tokens": 8}}`, of which
-    only `at_s` must be there, ascending; `speed` times as fast. ArgumentError names the line that is none."""
+    """From a file of JSON lines, `speed` times as fast:
+
+        {"at_s": 0.25, "inputs": {"text": "Once"}, "parameters": {"max_tokens": 8}}
+
+    Only `at_s` must be there, ascending. ArgumentError names the line that is none.
+    """
     if not 0 < speed < math.inf:
         raise ArgumentError(f"speed {speed}: expected a number above 0")
     last = 0.0

@@ -115,9 +115,8 @@ def table(summary: Summary) -> str:
         f"answered   {summary.answered:,}: {summary.answered_per_second:,.1f} a second",
     ]
     if summary.tokens_per_second:
-        lines.append(
-            f"tokens     {summary.tokens_per_second:,.1f} a second, {summary.tokens_per_second_of_one:,.1f} of one stream"
-        )
+        one = f"{summary.tokens_per_second_of_one:,.1f} of one stream"
+        lines.append(f"tokens     {summary.tokens_per_second:,.1f} a second, {one}")
     rows = [
         ("latency", summary.latency_s),
         ("first token", summary.first_token_s),
