@@ -25,6 +25,9 @@ from workloads.training.config import Config
 from workloads.training.errors import EXIT_CODES, STOPPED, ConfigError, TrainingError, on_disk
 from workloads.training.sweep_trial import words
 
+STARTS = 3
+"""Times that Ray is tried to start, or to be reached."""
+
 
 def parser() -> argparse.ArgumentParser:
     root = cli.parser()
@@ -143,14 +146,26 @@ def _leaving() -> Iterator[None]:
 
 
 def connect(ray: Any, workers: int) -> bool:
-    """To $RAY_ADDRESS, or to a cluster of this machine alone that ends with this process; whether it is that."""
+    """To $RAY_ADDRESS, or to a cluster of this machine alone that ends with this process; whether it is that.
+
+    Raises TrainingError.
+    """
     # A worker's run gets SIGTERM when the worker is gone, and saves; Ray would kill it. On a cluster, the pods' own
     # environment says so (components/training/ray_pods.py).
     os.environ.setdefault("RAY_kill_child_processes_on_worker_exit", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     alone = not os.environ.get("RAY_ADDRESS")
-    if not ray.is_initialized():
-        ray.init(**({"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False} if alone else {}))
+    machine = {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False} if alone else {}
+    for left in reversed(range(STARTS)):
+        if ray.is_initialized():
+            break
+        try:
+            ray.init(**machine)
+        except Exception as error:
+            # Its node gives its own parts 15 s to start, which on a busy machine is not enough.
+            if not left:
+                raise TrainingError(f"ray: {error}") from error
+            ray.shutdown()
     return alone
 
 

@@ -319,7 +319,7 @@ def test_what_no_other_settings_would_mend_ends_the_worker_and_costs_no_trial(to
 
 @pytest.mark.slow
 def test_a_loss_that_leaps_is_told_to_the_search_as_the_worst(tokens, tmp_path):
-    more = {"training.on_bad_loss": "stop", "training.spike_factor": 0.1}
+    more = {"training.on_bad_loss": "stop", "training.steps": 48, "training.spike_factor": 0.1}
     code, out = finish([*command(tokens, tmp_path, "--trials", "1", **more)])
     assert code == 0, out
     assert "trial 0: diverged" in out
