@@ -15,7 +15,7 @@ UV_VERSION := 0.13.9
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help preview check cost diagram pr train test test-slow horovod lint format golden bench clean
+.PHONY: help preview check cost diagram pr train serve test test-slow horovod lint format golden bench clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -38,6 +38,9 @@ pr: $(VENV)/.installed ## What a branch changes, as the comment on its pull requ
 
 train: $(VENV)/.installed-training ## Train a small language model on this machine: make train CONFIG=tiny OUTPUT=out/train
 	@$(BIN)/python -m workloads.training --config $(CONFIG) --output $(OUTPUT) $(ARGS)
+
+serve: $(VENV)/.installed-serving ## Serve the newest checkpoint with a real Triton, ask it, measure it: make serve OUTPUT=out/train
+	@$(BIN)/python -m workloads.serving demo --checkpoint $(OUTPUT) $(ARGS)
 
 test: $(VENV)/.installed-test lint ## Lint, check types and run the tests
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
@@ -92,7 +95,12 @@ $(VENV)/.installed-training: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@$(UV) --editable '.[training]'
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-serving: pyproject.toml constraints.txt | $(VENV)/bin/uv
+	@echo "Installing what serving needs into $(VENV) (once)"
+	@$(UV) --editable '.[serving,training]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-training
+
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@echo "Installing the tests' dependencies into $(VENV) (once)"
 	@$(UV) --editable '.[test]'
-	@touch $@ $(VENV)/.installed $(VENV)/.installed-training
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-training $(VENV)/.installed-serving
