@@ -17,6 +17,7 @@ ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
 GRANT = "gcp:storage/bucketIAMMember:BucketIAMMember"
 NODE_CLASS = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
+NETWORK = "kubernetes:networking.gke.io/v1:Network"
 PRIORITY = "kueue.x-k8s.io/priority-class"
 INTERFACES = "networking.gke.io/interfaces"
 
@@ -120,6 +121,10 @@ def few_interfaces(states: list[State]) -> None:
 
 def networks_left_out(states: list[State]) -> None:
     del runtime(states, ON_GCP)["template"]["metadata"]["annotations"][INTERFACES]
+
+
+def network_renamed(states: list[State]) -> None:
+    the(states, NETWORK, "europe-west4-cluster-nodes-gpudirect-0")["inputs"]["metadata"]["name"] = "gpu-0"
 
 
 def pool_without_networks(states: list[State]) -> None:
@@ -295,6 +300,7 @@ FAULTS: tuple[Fault, ...] = (
     _fabric(ON_AWS, few_interfaces, "a gang asks for four of its machines' EFA interfaces"),
     _fabric(ON_GCP, networks_left_out, "a gang on A3 Mega does not ask for the networks of its NICs"),
     _fabric(ON_GCP, pool_without_networks, "the networks of a pool's NICs are gone, and its gang asks for them"),
+    _fault("device-network-exists", ON_GCP, network_renamed, "a Network is renamed, and a gang asks for the old one"),
     _nccl(ON_AWS, environment_of_another_cloud, "NCCL on EFA is given the environment of GPUDirect"),
     _nccl(ON_GCP, environment_of_another_machine, "NCCL on A3 Mega is given the environment of A3 Ultra"),
     _nccl(ON_AWS, provider_is_tcp, "libfabric is told to use TCP on machines with EFA"),

@@ -9,6 +9,7 @@ from components.labels import COMPUTE_CLASS
 from planner.checks.view import View, mentions
 from planner.finding import Finding, Rule
 from planner.inventory import Rung
+from planner.inventory.interfaces import networks
 from planner.inventory.objects import Object, maps
 from planner.inventory.references import at, mapping, texts
 from planner.plan import UNKNOWN
@@ -46,7 +47,7 @@ FLAVOR = Rule(
 )
 DEVICE = Rule(
     "device-network-exists",
-    "Every network of a pod's further interfaces has its parameters, and its network and subnet in the cloud",
+    "Every network of a pod's further interfaces is there, with its parameters, its network and its subnet",
     url="https://cloud.google.com/kubernetes-engine/docs/how-to/setup-multinetwork-support-for-pods",
     remediation="Name the GKENetworkParamSet, and in it the network and the subnet, as they are called.",
 )
@@ -64,6 +65,7 @@ def findings(view: View, _rules: Rules) -> Iterator[Finding]:
     rungs = {cluster.urn: cluster.rungs for cluster in view.inventory.clusters}
     for queue in view.objects.of_kind("ClusterQueue"):
         yield from _flavors(view, queue, rungs)
+    yield from _interfaces(view)
     yield from _device_networks(view)
 
 
@@ -201,6 +203,21 @@ def _flavors(view: View, queue: Object, rungs: Mapping[str, Sequence[Rung]]) -> 
 
 
 # ---- further networks of GKE's machines
+
+
+def _interfaces(view: View) -> Iterator[Finding]:
+    for workload in view.inventory.workloads:
+        near = view.objects.by_urn.get(workload.urn)
+        there = {one.name for one in view.objects.in_cluster(near.cluster, "Network")} if near else set()
+        # Where a plan makes none, somebody else may.
+        missing = [name for name in networks(workload) or () if name not in there] if there else []
+        if near and missing and UNKNOWN not in (*there, *missing):
+            yield DEVICE.finding(
+                f"{workload.kind} {workload.name} wants the network {missing[0]!r}; there is"
+                f" {', '.join(sorted(there))}",
+                near.resource,
+                subject=workload.part,
+            )
 
 
 def _device_networks(view: View) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,9 +11,9 @@ from planner.checks.training.commands import TRAINING, commands, environment, na
 from planner.finding import Finding, Rule
 from planner.inventory import Rung, Workload
 from planner.inventory.capacity import requests
+from planner.inventory.interfaces import networks
 from planner.inventory.objects import maps
 from planner.inventory.ray import CLUSTERS
-from planner.plan import UNKNOWN
 
 FITS = Rule(
     "gang-uses-the-fabric",
@@ -32,7 +31,6 @@ NCCL = Rule(
 RULES = (FITS, NCCL)
 
 EFA = "vpc.amazonaws.com/efa"
-INTERFACES = "networking.gke.io/interfaces"
 ACCELERATORS = ("nvidia.com/gpu", "google.com/tpu", "aws.amazon.com/neuron")
 
 _TELLING: tuple[tuple[str, str, str], ...] = (
@@ -84,23 +82,8 @@ def interfaces(workload: Workload) -> int | None:
     """Interfaces of a fabric that a pod asks for; None where the plan doesn't tell."""
     if asked := requests(workload.spec).get(EFA):
         return int(asked)
-    raw = workload.annotations.get(INTERFACES)
-    if raw is None:
-        return 0
     listed = networks(workload)
-    return None if listed is None else sum(name != "default" for name in listed)
-
-
-def networks(workload: Workload) -> list[str] | None:
-    """Names of the networks that a pod's annotation lists on GKE; None where nobody can say."""
-    raw = workload.annotations.get(INTERFACES, "[]")
-    if UNKNOWN in raw:
-        return None
-    try:
-        listed = json.loads(raw)
-    except json.JSONDecodeError:
-        return None
-    return [str(one.get("network")) for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else None
+    return None if listed is None else len(listed)
 
 
 def _asked(one: Placed, devices: int, asked: int, equipped: Sequence[Rung]) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ GROUP = {
     **dict.fromkeys(("TrainJob", "TrainingRuntime", "ClusterTrainingRuntime"), "trainer.kubeflow.org/v1alpha1"),
     **dict.fromkeys(("RayCluster", "RayJob"), "ray.io/v1"),
     "PodMonitor": "monitoring.coreos.com/v1",
+    "Network": "networking.gke.io/v1",
     "ServiceAccount": "core/v1",
     "NodePool": "karpenter.sh/v1",
     "Job": "batch/v1",

@@ -483,3 +483,15 @@ def test_monitors_of_training_select_its_pods():
     assert finding.rule == "monitor-selects-pods"
     # Pods of a runtime that the plan doesn't show may have any label.
     assert found(around(), train_job(), machines(), monitor(app="gtp"), check="contracts") == []
+
+
+@pytest.mark.parametrize(
+    ("made", "found_"),
+    [([f"gpudirect-{i}" for i in range(8)], False), ([], False), (["gpu-0"], True), ([UNKNOWN], False)],
+)
+def test_networks_that_pods_want_are_there(made, found_):
+    spec, annotations = gke()
+    there = [thing("Network", name, {}) for name in made]
+    heard = found(around("gcp"), gke_machines(), runtime(spec, annotations=annotations), train_job(), there,
+                  check="contracts")  # fmt: skip
+    assert ["device-network-exists" in one.rule for one in heard] == ([True] if found_ else [])
