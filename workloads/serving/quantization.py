@@ -1,6 +1,6 @@
 """Smaller and faster weights, and what that costs: size, speed, and bits per byte lost, with a limit to the latter.
 
-    report = convert(Path("model.safetensors"), Path("int8.safetensors"), "int8", HeldOut(tokens, token_bytes))
+    report = convert(Path("model.safetensors"), Path("int8.safetensors"), "int8", held_out("data"))
 
 Everything is measured with the decoder that serves, so the loss is that of the answers.
 """
@@ -8,6 +8,7 @@ Everything is measured with the decoder that serves, so the loss is that of the 
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +44,28 @@ class HeldOut:
     """Consecutive tokens, at least two."""
     token_bytes: Sequence[int] | Tensor
     """Of each token of the vocabulary the bytes of text that it stands for."""
+
+
+def held_out(data: str, count: int = 16_384) -> HeldOut:
+    """The first `count` tokens that were held out of the data of a training run, from its directory or URL.
+
+    Raises ArgumentError if they cannot be read.
+    """
+    # What serves a model needs nothing of data sets.
+    from workloads.data.dataset import open_dataset
+    from workloads.data.errors import DataError
+    from workloads.training.run import token_bytes
+
+    try:
+        with (
+            tempfile.TemporaryDirectory() as cache,
+            open_dataset(f"{data.rstrip('/')}/validation", cache=Path(cache) if "://" in data else None) as dataset,
+        ):
+            tokens = torch.from_numpy(dataset.acquire(0)[:count].astype("int64"))
+            dataset.release(0)
+            return HeldOut(tokens, token_bytes(dataset.tokenizer))
+    except DataError as error:
+        raise ArgumentError(f"held-out text: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from tests.workloads.serving import tiny
+from workloads.data import corpus
+from workloads.data.prepare import prepare
 from workloads.serving import quantization
 from workloads.serving.engine import Engine, Finish, Request, files, load, save
 from workloads.serving.engine.decoder import Decoder, Part
 from workloads.serving.errors import ArgumentError, VerificationFailed
-from workloads.serving.quantization import HeldOut, QualityLost, bits_per_byte, compare, convert
+from workloads.serving.quantization import HeldOut, QualityLost, bits_per_byte, compare, convert, held_out
 
 SHAPE = {"width": 64, "feed_forward": 128, "heads": 4, "key_value_heads": 2}
 TEXT = torch.randint(0, tiny.VOCABULARY, (200,), generator=torch.Generator().manual_seed(2))
@@ -98,6 +100,19 @@ def test_converted_models_answer_many_at_once(exported, precision):
                 ended[event.request_id] = event.finished
     assert ended == {handle.id: Finish.LENGTH for handle in handles}
     assert engine.metrics().generated_tokens == 70
+
+
+def test_held_out_text_is_what_training_held_out(tmp_path):
+    (tmp_path / "text").mkdir()
+    for name in "abcdefgh":
+        (tmp_path / "text" / f"{name}.py").write_text(f"{name} = 'ü'\n" * 50, encoding="utf-8")
+    prepare(corpus.directory(tmp_path / "text", 0.3), tmp_path / "data")
+    found = held_out(str(tmp_path / "data"), 40)
+    text = bytes(token for token in found.tokens.tolist() if token < 256).decode(errors="ignore")
+    assert " = 'ü'\n" in text
+    assert (len(found.tokens), found.token_bytes.tolist()) == (40, [1] * 256 + [0])
+    with pytest.raises(ArgumentError, match="held-out text: .*elsewhere"):
+        held_out(str(tmp_path / "elsewhere"))
 
 
 def test_what_loses_too_much_is_refused_and_nothing_is_written(exported, monkeypatch):
