@@ -73,11 +73,13 @@ def export(
     slots: int = 16,
     context: int | None = None,
     max_tokens: int = 128,
+    queue: int = repositories.QUEUE,
 ) -> tuple[ModelVersion, Manifest]:
     """Write the newest valid checkpoint under `checkpoint`, a run, its checkpoints or one of them, as a model version.
 
     `data`: where the run's tokens are, if not where they were. `base`: the same for the base of adapters. `context`:
-    longest prompt and answer in tokens, default what the model was trained on. Raises a ServingError.
+    longest prompt and answer in tokens, default what the model was trained on. `queue`: requests that may wait for one
+    of the `slots`. Raises a ServingError.
     """
     source = find(checkpoint, data)
     settings = Settings(
@@ -94,7 +96,7 @@ def export(
             (directory / "model.py").write_text(_MODEL_PY, encoding="utf-8")
         _try(directory, settings)
 
-    config = repositories.language_model_config(name)
+    config = repositories.language_model_config(name, queue)
     return repositories.write_version(repository, name, config, fill, provenance(source), version)
 
 

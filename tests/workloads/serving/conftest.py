@@ -50,7 +50,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     Tests put models with names of their own into the repository, `load` them, and `unload` them at the end.
     """
     directory = tmp_path_factory.mktemp("triton")
-    with Triton(directory / "models", log=directory / "triton.log") as server:
+    with Triton(directory / "models", log=directory / "triton.log", exit_timeout_s=5) as server:
         yield server
 
 
@@ -105,9 +105,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with one version of that model, `lm:1`."""
+    """A model repository with one version of that model, `lm:1`: four answers at once, eight requests may wait."""
     repository = tmp_path_factory.mktemp("exported") / "repository"
-    export(trained, str(repository), "lm", slots=4)
+    export(trained, str(repository), "lm", slots=4, queue=8, context=1024)
     return repository
 
 

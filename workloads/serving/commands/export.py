@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--base", default="", metavar="URL", help="of a run with adapters, where their base is by now")
     parser.add_argument("--slots", type=int, default=16, help="answers under way at once (default %(default)s)")
+    parser.add_argument("--queue", type=int, default=256, help="requests that may wait for one (default %(default)s)")
     parser.add_argument(
         "--context", type=int, metavar="TOKENS", help="longest prompt and answer (default: what it was trained on)"
     )
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
         slots=options.slots,
         context=options.context,
         max_tokens=options.max_tokens,
+        queue=options.queue,
     )
     print(f"{model} in {options.repository}: {len(manifest.files)} files, {gib(manifest.total_bytes)}")
     return 0
