@@ -114,7 +114,7 @@ def test_an_external_secret_may_make_a_secret(simulated_plan):
 
 def test_a_policy_may_let_in_a_range_or_a_name(simulated_plan):
     def mutate(states):
-        policy = the(states, "kubernetes:networking.k8s.io/v1:NetworkPolicy", "traffic")["inputs"]["spec"]
+        policy = the(states, "kubernetes:networking.k8s.io/v1:NetworkPolicy", "triton-traffic")["inputs"]["spec"]
         policy["ingress"] = [{"ports": [{"port": 8000, "endPort": 8001}, {"port": "metrics"}]}]
 
     assert rules_of(simulated_plan("dev"), mutate) == set()

@@ -86,14 +86,27 @@ def test_every_rung_has_a_machine_that_the_catalog_knows(prod):
 
 
 def test_pods_are_in_their_cluster_and_namespace_and_scale_as_their_autoscaler_says(prod):
-    assert len(prod.workloads) == 5
-    for workload in prod.workloads:
-        assert (workload.kind, workload.namespace) == ("Deployment", "serving")
+    servers = [workload for workload in prod.workloads if workload.kind == "Deployment"]
+    assert len(servers) == 5
+    for workload in servers:
+        assert workload.namespace == "serving"
         assert (workload.min_replicas, workload.max_replicas, workload.gang) == (2, 8, False)
         assert prod.plan.by_urn[workload.cluster].type.endswith(":Cluster")
         assert prod.regions[workload.cluster] == workload.region
         assert workload.labels["app.kubernetes.io/name"] == "triton"
         assert workload.spec["nodeSelector"]["aicloud.dev/pool"] == "serving-l4"
+
+
+def test_training_jobs_are_their_runtimes_pods(prod):
+    jobs = {workload.name: workload for workload in prod.workloads if workload.kind == "TrainJob"}
+    gang = jobs["us-east-1-llama-8b"]
+    assert (gang.min_replicas, gang.max_replicas, gang.gang, gang.queue) == (2, 2, True, "training")
+    assert prod.regions[gang.cluster] == gang.region == "aws:us-east-1"
+    (node,) = gang.spec["containers"]
+    assert node["args"][node["args"].index("-m") + 1] == "workloads.training"
+    assert node["resources"]["limits"]["vpc.amazonaws.com/efa"] == "32"
+    assert [one["name"] for one in gang.spec["initContainers"]] == ["health"]
+    assert gang.job["podFailurePolicy"]["rules"]
 
 
 def test_dev_shares_its_gpus_by_time_slicing(environment_plan):
