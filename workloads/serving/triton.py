@@ -100,6 +100,7 @@ class Triton:
         self.start_s, self.exit_timeout_s = start_s, exit_timeout_s
         self.process: subprocess.Popen[bytes] | None = None
         self._secret = secrets.token_hex(16)
+        self._log_begins = 0
         self._region = f"aicloud_{secrets.token_hex(6)}_"
 
     # ---- where it answers
@@ -147,6 +148,9 @@ class Triton:
     def start(self) -> None:
         """Start it and return when it answers. Raises ServerFailed with the end of its log, NoTriton, DiskFailed."""
         self.home = self.home or find_or_fetch(self.environment)
+        if self.process is not None:
+            assert self.process.poll() is not None, "it is running"
+            self._clean()
         chosen = self.ports is not None
         for attempt in range(3):
             if not chosen:
@@ -193,6 +197,7 @@ class Triton:
             self.repository.mkdir(parents=True, exist_ok=True)
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
+                self._log_begins = log.tell()
                 self.process = subprocess.Popen(
                     [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command],
                     stdin=subprocess.DEVNULL,
@@ -252,9 +257,10 @@ class Triton:
             path.unlink(missing_ok=True)
 
     def tail(self) -> str:
-        """The end of its log."""
-        with contextlib.suppress(OSError):
-            return self.log.read_bytes()[-_TAIL:].decode(errors="replace")
+        """The end of its log, without the hundreds of lines that explain its options."""
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            log.seek(self._log_begins)
+            return log.read().decode(errors="replace").partition("\nUsage:")[0][-_TAIL:]
         return f"({self.log} cannot be read)"
 
     # ---- models
