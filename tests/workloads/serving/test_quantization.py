@@ -111,7 +111,7 @@ def test_held_out_text_is_what_training_held_out(tmp_path):
     text = bytes(token for token in found.tokens.tolist() if token < 256).decode(errors="ignore")
     assert " = 'ü'\n" in text
     assert (len(found.tokens), found.token_bytes.tolist()) == (40, [1] * 256 + [0])
-    with pytest.raises(ArgumentError, match="held-out text: .*elsewhere"):
+    with pytest.raises(ArgumentError, match=r"held-out text: .*elsewhere"):
         held_out(str(tmp_path / "elsewhere"))
 
 
