@@ -102,8 +102,9 @@ def _write_program(program: torch.export.ExportedProgram, path: Path) -> None:
 def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
     _need_onnx()
     # Weights in the same file: what is renamed and checksummed is one thing. ONNX then holds at most 2 GiB.
-    names = {"input_names": ["tokens"], "output_names": ["logits"]}
-    torch.onnx.export(program, (), path, external_data=False, verbose=False, **names)
+    torch.onnx.export(
+        program, (), path, input_names=["tokens"], output_names=["logits"], external_data=False, verbose=False
+    )
 
 
 def _need_onnx() -> None:
