@@ -22,6 +22,7 @@ from workloads.data.prepare import prepare
 from workloads.data.tokenizer import BytePairTokenizer, Tokenizer
 from workloads.training.base import Base
 from workloads.training.checkpoint import Checkpointer
+from workloads.training.checkpoints.layout import CHECKPOINTS
 from workloads.training.checkpoints.weights import identity
 from workloads.training.config import Config
 from workloads.training.display import Display
@@ -109,7 +110,7 @@ def _train(
         recorders.callback(made.close)
         return made
 
-    checkpointer = Checkpointer(output / "checkpoints", remote=config.checkpoint.remote, keep=config.checkpoint.keep)
+    checkpointer = Checkpointer(output / CHECKPOINTS, remote=config.checkpoint.remote, keep=config.checkpoint.keep)
     try:
         evaluation = Evaluation(
             world,

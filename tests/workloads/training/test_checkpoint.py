@@ -524,6 +524,17 @@ def test_a_model_is_exported_as_one_file(two: Path, tmp_path: Path, capsys: pyte
     assert names(tmp_path) == {"model.safetensors", "one.safetensors"}
 
 
+def test_a_run_is_named_by_its_output_as_well(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / layout.CHECKPOINTS).symlink_to(two)
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "model.safetensors")]) == 0
+    assert main(["list", str(tmp_path / "run")]) == 0
+    assert "step-00000002  valid" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    assert main(["list", str(tmp_path / "empty")]) == CheckpointError.exit_code
+    assert "empty: no checkpoint" in capsys.readouterr().err
+
+
 def test_an_export_passes_over_what_is_damaged(
     two: Path, directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

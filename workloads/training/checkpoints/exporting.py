@@ -19,11 +19,20 @@ from workloads.training.errors import CheckpointError, DiskError, TrainingError,
 MODEL = "model."
 
 
+def checkpoints_of(directory: Path) -> Path:
+    """Where the checkpoints of a run are, given its output, or them, or one of them. Raises CheckpointError."""
+    if not directory.is_dir():
+        raise CheckpointError(
+            f"{directory}: no such directory; expected a run's output, its checkpoints, or one of them"
+        )
+    inside = directory / layout.CHECKPOINTS
+    return inside if inside.is_dir() else directory
+
+
 def newest_of(directory: Path) -> Path:
     """A run's newest valid checkpoint, or the directory itself if it is one. Raises CheckpointError."""
     with on_disk(directory):
-        if not directory.is_dir():
-            raise CheckpointError(f"{directory}: no such directory; expected a run's checkpoints, or one of them")
+        directory = checkpoints_of(directory)
         if (directory / layout.MARKER).exists():
             try:
                 layout.verify(directory)
@@ -53,7 +62,9 @@ def export(directory: Path, path: Path, prefix: str, adapters: bool = False, bas
     with layout.in_use(chosen), on_disk(path):
         marker = layout.read_marker(chosen)
         tensors = planning.read_tensors(chosen, prefix)
-        metadata = {"format": "pt", "step": str(marker.step), "tokenizer": str(marker.extra.get("tokenizer", ""))}
+        metadata = {"format": "pt", "step": str(marker.step)}
+        if tokenizer := marker.extra.get("tokenizer"):
+            metadata["tokenizer"] = str(tokenizer)
         if known := marker.extra.get("lora"):
             if adapters or prefix != MODEL:
                 metadata |= {f"lora_{name}": str(value) for name, value in known.items()}
@@ -85,13 +96,18 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser("python -m workloads.training.checkpoint", description=__doc__)
     commands = root.add_subparsers(dest="command", required=True)
     writing = commands.add_parser("export", help="write a model as one safetensors file")
-    writing.add_argument("directory", type=Path, metavar="DIR", help="a checkpoint, or a run's: then its newest valid")
+    writing.add_argument(
+        "directory",
+        type=Path,
+        metavar="DIR",
+        help="a run's output or its checkpoints: the newest valid; or one of them",
+    )
     writing.add_argument("output", type=Path, metavar="OUT", help="the file to write")
     writing.add_argument("--prefix", default=MODEL, help="of the names that are written, without it (model.)")
     writing.add_argument("--adapters", action="store_true", help="of a run with lora.rank, adapters without their base")
     writing.add_argument("--base", default="", metavar="URL", help="where the base of adapters is by now")
     listing = commands.add_parser("list", help="verify all checkpoints of a run")
-    listing.add_argument("directory", type=Path, metavar="DIR")
+    listing.add_argument("directory", type=Path, metavar="DIR", help="a run's output, or its checkpoints")
     return root
 
 
@@ -103,7 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{options.output}: {count} tensors, {options.output.stat().st_size / 2**20:.1f} MiB")
             return 0
         with on_disk(options.directory):
-            for path in reversed(layout.steps(options.directory)):
+            found = layout.steps(checkpoints_of(options.directory))
+            if not found:
+                raise CheckpointError(f"{options.directory}: no checkpoint")
+            for path in reversed(found):
                 try:
                     marker = layout.verify(path)
                     print(f"{path.name}  valid  {marker.total / 2**20:10.1f} MiB  {marker.world_size} ranks")

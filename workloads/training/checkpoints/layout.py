@@ -25,6 +25,8 @@ from typing import IO, Any
 
 import xxhash
 
+CHECKPOINTS = "checkpoints"
+"""Where a run keeps them, in its output directory."""
 MARKER = "committed.json"
 METADATA = ".metadata"
 FORMAT = 1
