@@ -40,6 +40,10 @@ def lines(reader: Reader) -> Iterator[Line | Unpriced]:
             yield from _pool(reader, Pool(rung.pool, "", region, "", (rung,)))
 
 
+_JOBS = frozenset({"Job", "CronJob", "JobSet", "TrainJob", "RayJob", "RayCluster", "MPIJob", "PyTorchJob",
+                   "LeaderWorkerSet"})  # fmt: skip
+
+
 def _pool(reader: Reader, pool: Pool) -> Iterator[Line | Unpriced]:
     for rung, machines in zip(pool.rungs, counts(pool, _share(reader, pool), _needed(reader, pool)), strict=True):
         yield from _rung(reader, pool, rung, machines)
@@ -80,14 +84,17 @@ def _assumption(pool: Pool) -> str:
 
 
 def _needed(reader: Reader, pool: Pool) -> float:
-    """Machines that the fewest replicas of the workloads need that select this pool, by their accelerators."""
+    """Machines that the fewest replicas of the workloads need that select this pool, by their accelerators.
+
+    Jobs end: how many hours a month they run, the assumptions say.
+    """
     per_machine = min((r.accelerators * r.gpu_replicas for r in pool.rungs if r.accelerators), default=0)
     if not per_machine:
         return 0
     wanted = sum(
         workload.min_replicas * _accelerators(workload.spec)
         for workload in reader.inventory.workloads
-        if workload.cluster == pool.cluster and not workload.gang and _selects(workload.spec, pool)
+        if workload.cluster == pool.cluster and workload.kind not in _JOBS and _selects(workload.spec, pool)
     )
     return -(-wanted // per_machine)
 

@@ -139,3 +139,23 @@ def found(*resources: Resource | list[Resource], check: str = "training") -> lis
 def said(*resources: Resource | list[Resource]) -> list[tuple[str, str, str]]:
     """(rule, severity, message) of all that is found about training."""
     return [(one.rule, one.severity, one.message) for one in found(*resources)]
+
+
+def told(spec, *more, cloud="aws", **of_runtime):
+    """What is said of a gang of two with this pod."""
+    aside = [] if cloud == "gcp" else [machines(), *([] if more else [identity()])]
+    return said(around(cloud), runtime(spec, **of_runtime), train_job(), *aside, *more)
+
+
+def gke(networks=8, variables=None, grace=15, **more):
+    """A gang of two on A3 Mega."""
+    spec = pod(initContainers=[], terminationGracePeriodSeconds=grace, **more)
+    node = spec["containers"][0]
+    variables = {"NCCL_FASTRAK_CTRL_DEV": "eth0"} if variables is None else variables
+    node |= {"resources": {"limits": {"nvidia.com/gpu": "8"}}}
+    node["command"] = [word.replace("s3://", "gs://") for word in TRAIN]
+    node["env"] = env({"TRAINING_GRACE_S": str(grace), **variables})
+    listed = [{"interfaceName": f"eth{i + 1}", "network": f"gpudirect-{i}"} for i in range(networks)]
+    default = {"interfaceName": "eth0", "network": "default"}
+    asked = {"networking.gke.io/interfaces": json.dumps([default, *listed])} if networks else {}
+    return spec, asked
