@@ -230,6 +230,7 @@ async def two_servers(directory: Path) -> AsyncIterator[tuple[Triton, Triton]]:
         yield servers[0], servers[1]
 
 
+@pytest.mark.slow
 def test_a_model_whose_process_died_is_asked_elsewhere_but_not_for_ever(tmp_path: Path) -> None:
     async def work() -> None:
         async with two_servers(tmp_path) as servers:
@@ -248,7 +249,7 @@ def test_a_model_whose_process_died_is_asked_elsewhere_but_not_for_ever(tmp_path
     asyncio.run(asyncio.wait_for(work(), 120))
 
 
-@pytest.mark.parametrize("scheme", ["grpc", "http"])
+@pytest.mark.parametrize("scheme", ["grpc", pytest.param("http", marks=pytest.mark.slow)])
 def test_every_request_is_answered_though_the_server_is_killed_under_load(scheme: str, tmp_path: Path) -> None:
     streams = 16
 

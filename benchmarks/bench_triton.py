@@ -1,0 +1,244 @@
+"""Triton's batching brings one model near to what it can do at all, which is batches in a loop without any server.
+
+The same 10.5 M-parameter MLP on one core in three places: a loop in this process (the limit), Triton with the
+configuration that the search finds, and FastAPI without batching. 32 clients; each thing is measured several times in
+turn, since this machine is not ours alone, and the best of each counts. What asks is as lean as it can be (requests are
+serialized once): on two cores, a slow client would be what is measured.
+
+Run: `make bench`, or `.venv/bin/python benchmarks/bench_triton.py [ROUNDS]` (four minutes; loading a model with torch in it takes most of them).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import aiohttp
+import grpc
+import grpc.aio
+import numpy as np
+import torch
+from measure import table, verdict
+from tritonclient.grpc import service_pb2
+
+from workloads.serving.triton import Triton
+from workloads.serving.tune import Configuration, Measured, Objective, Space, Trial, config_with, tune
+from workloads.serving.tuning import Admin
+
+CONCURRENCY, SECONDS, SEARCH_S = 32, 4.0, 4.0
+WIDTH, HIDDEN = 512, 2048
+SPACE = Space((1, 2), (1, 8, 16, 32), (0, 200, 1000, 3000), ((), (0.5,)))
+
+# Also what the model's file and the other server's begin with, so that all three run the same.
+NETWORK = f"""
+import torch
+
+torch.set_num_threads(1)
+
+
+def network():
+    torch.manual_seed(0)
+    sizes = ({WIDTH}, {HIDDEN}, {HIDDEN}, {HIDDEN}, {WIDTH})
+    layers = []
+    for fan_in, fan_out in zip(sizes, sizes[1:]):
+        layers += [torch.nn.Linear(fan_in, fan_out), torch.nn.GELU()]
+    return torch.nn.Sequential(*layers[:-1]).eval()
+"""
+MODEL = f"""{NETWORK}
+
+import numpy as np
+import triton_python_backend_utils as pb
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.network = network()
+
+    @torch.inference_mode()
+    def execute(self, requests):
+        found = [pb.get_input_tensor_by_name(each, "x").as_numpy() for each in requests]
+        answers = self.network(torch.from_numpy(np.concatenate(found))).numpy()
+        ends = np.cumsum([len(each) for each in found])
+        return [pb.InferenceResponse([pb.Tensor("y", each)]) for each in np.split(answers, ends[:-1])]
+"""
+CONFIG = f"""
+name: "mlp"
+backend: "python"
+max_batch_size: 32
+input [{{ name: "x" data_type: TYPE_FP32 dims: [ {WIDTH} ] }}]
+output [{{ name: "y" data_type: TYPE_FP32 dims: [ {WIDTH} ] }}]
+instance_group [{{ kind: KIND_CPU count: 1 }}]
+dynamic_batching {{ }}
+"""
+FASTAPI = f"""{NETWORK}
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+
+app, model = FastAPI(), network()
+
+
+@app.post("/infer")
+async def infer(request: Request):
+    x = torch.from_numpy(np.frombuffer(bytearray(await request.body()), dtype=np.float32).reshape(-1, {WIDTH}))
+    with torch.inference_mode():
+        return Response(model(x).numpy().tobytes(), media_type="application/octet-stream")
+"""
+
+
+def main(rounds: int = 3) -> None:
+    global_names: dict[str, object] = {}
+    exec(NETWORK, global_names)  # the text that the servers run
+    model = global_names["network"]()  # type: ignore[operator]
+    print(f"{sum(each.numel() for each in model.parameters()) / 1e6:.1f} M parameters, {CONCURRENCY} clients")
+    with tempfile.TemporaryDirectory() as name, served(Path(name)) as triton, fastapi(Path(name)) as other:
+        check_same(model, triton, other)
+        config = Admin(f"http://{triton.http}", triton.admin).config("mlp")
+
+        def measure(configuration: Configuration, seconds: float) -> Measured:
+            if configuration != measure.loaded:  # type: ignore[attr-defined]
+                triton.load("mlp", config=config_with(config, configuration))
+                measure.loaded = configuration  # type: ignore[attr-defined]
+            return Measured(asyncio.run(ask_triton(triton.grpc, seconds)), 0.0)
+
+        measure.loaded = None  # type: ignore[attr-defined]
+        found = tune(measure, SPACE, Objective(), seconds=SEARCH_S, share=0.25, report=said)
+        best, alone = found.best.configuration, Configuration(1, 1, 0)
+        print(f"found: {best}, by measuring {found.configurations} of {found.space} for {found.seconds:.0f} s\n")
+        rates: dict[str, list[float]] = {}
+        for _ in range(rounds):
+            # As many threads as the model has instances, one each: the same cores for the same work.
+            rates.setdefault("a loop of batches", []).append(loop(model, best.instances, SECONDS))
+            rates.setdefault("Triton, tuned", []).append(measure(best, SECONDS).throughput)
+            rates.setdefault("Triton, no batching", []).append(measure(alone, SECONDS).throughput)
+            rates.setdefault("FastAPI, no batching", []).append(asyncio.run(ask_fastapi(other, SECONDS)))
+    table(("answers a second", "best", "worst"), [(name, max(each), min(each)) for name, each in rates.items()])
+    tuned = max(rates["Triton, tuned"])
+    verdict("Triton tuned / a loop of batches", tuned / max(rates["a loop of batches"]), 0.6, at_least=True)
+    verdict("Triton tuned / FastAPI without batching", tuned / max(rates["FastAPI, no batching"]), 5, at_least=True)
+
+
+def said(trial: Trial) -> None:
+    print(f"  {trial.measured.throughput:8.1f}/s  {trial.configuration}", file=sys.stderr, flush=True)
+
+
+def loop(model: torch.nn.Module, threads: int, seconds: float) -> float:
+    """Samples a second at the batch size that is fastest; what no server can exceed."""
+    torch.set_num_threads(threads)
+    best = 0.0
+    with torch.inference_mode():
+        for batch in (8, 16, 32):
+            x = torch.randn(batch, WIDTH)
+            for _ in range(3):
+                model(x)
+            count, started = 0, time.perf_counter()
+            while time.perf_counter() - started < seconds / 3:
+                model(x)
+                count += batch
+            best = max(best, count / (time.perf_counter() - started))
+    torch.set_num_threads(1)
+    return best
+
+
+async def clients(ask: Callable[[], Awaitable[object]], seconds: float) -> float:
+    """Answers a second, after a warm-up of a quarter as long."""
+    count, start = 0, time.perf_counter() + seconds / 4
+    end = start + seconds
+
+    async def client() -> None:
+        nonlocal count
+        while (now := time.perf_counter()) < end:
+            await ask()
+            count += start <= now and time.perf_counter() < end
+
+    await asyncio.gather(*(client() for _ in range(CONCURRENCY)))
+    return count / seconds
+
+
+async def ask_triton(address: str, seconds: float) -> float:
+    request = serialized(np.random.default_rng(0).random((1, WIDTH), np.float32))
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")  # bytes as they are, both ways
+        return await clients(lambda: call(request), seconds)
+
+
+def serialized(x: np.ndarray) -> bytes:
+    request = service_pb2.ModelInferRequest(model_name="mlp", raw_input_contents=[x.tobytes()])
+    request.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    return bytes(request.SerializeToString())
+
+
+async def ask_fastapi(url: str, seconds: float) -> float:
+    body = np.random.default_rng(0).random((1, WIDTH), np.float32).tobytes()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def ask() -> None:
+            async with session.post(url, data=body) as response:
+                assert response.status == 200
+                await response.read()
+
+        return await clients(ask, seconds)
+
+
+def check_same(model: torch.nn.Module, triton: Triton, url: str) -> None:
+    """All three give the same answer: otherwise their speeds are of different things."""
+    x = np.random.default_rng(1).random((1, WIDTH), np.float32)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(x)).numpy()
+    with grpc.insecure_channel(triton.grpc) as channel:
+        said = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(serialized(x))
+    of_triton = np.frombuffer(service_pb2.ModelInferResponse.FromString(said).raw_output_contents[0], np.float32)
+    with urllib.request.urlopen(urllib.request.Request(url, x.tobytes()), timeout=30) as response:
+        of_fastapi = np.frombuffer(response.read(), np.float32)
+    for found in (of_triton, of_fastapi):
+        np.testing.assert_allclose(found, expected[0], rtol=1e-3, atol=1e-5)
+
+
+@contextlib.contextmanager
+def served(directory: Path) -> Iterator[Triton]:
+    model = directory / "models" / "mlp"
+    (model / "1").mkdir(parents=True)
+    (model / "config.pbtxt").write_text(CONFIG)
+    (model / "1" / "model.py").write_text(MODEL)
+    with Triton(directory / "models", log=directory / "triton.log") as triton:
+        triton.load("mlp")
+        yield triton
+
+
+@contextlib.contextmanager
+def fastapi(directory: Path) -> Iterator[str]:
+    """The URL of a server as one would write it first."""
+    (directory / "unbatched.py").write_text(FASTAPI)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "unbatched:app", "--port", str(port), "--log-level", "warning"]
+    server = subprocess.Popen(command, cwd=directory)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"uvicorn did not start: {server.poll()}")
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/infer"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
