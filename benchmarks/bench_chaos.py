@@ -34,6 +34,7 @@ def main() -> None:
     from tests.workloads.training import leaving
     from tests.workloads.training.chaos import Outcome, Run, disturbed, undisturbed
     from tests.workloads.training.small import command, make_data
+    from workloads.training.errors import STOPPED
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seconds", type=float, nargs="?", default=120.0)
@@ -81,16 +82,17 @@ def main() -> None:
             1,
         )
 
-    left = leaving.measure(50, random.Random(1))
+        left = leaving.measure(50, random.Random(1), tokens)
     table(
-        ["during", "processes", "in time", "slowest, of the notice", "saved"],
+        ["during", "runs", "in time", "slowest, of the notice", "saved", "most lost steps"],
         [
             [
                 what,
                 len(ones),
                 sum(one.in_time for one in ones),
                 max(one.share for one in ones),
-                sum(one.saved for one in ones),
+                sum(one.exit_code == STOPPED for one in ones),
+                max(one.lost for one in ones),
             ]
             for what, ones in leaving.by_phase(left).items()
         ],

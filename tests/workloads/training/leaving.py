@@ -1,23 +1,41 @@
-"""Measures how long processes take to leave after a notice that hits them at a random moment of any phase."""
+"""Measures how long the training command takes to leave after a notice that hits it at a random moment of any phase.
+
+It is the command itself, `python -m workloads.training`, in a process that was forked after torch had been imported.
+"""
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import signal
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from tests.workloads.training.gang import alone
-from workloads.training.preemption import PREEMPTED, UNSAVED, Agreement, Notices
+from tests.workloads.training.small import command
+from workloads.training.checkpoints import layout
+from workloads.training.errors import STOPPED
+from workloads.training.preemption import GRACE_VARIABLE, UNSAVED
 
-NOTICE_S = 4.0
-PHASES = ("training", "evaluation", "compilation", "save")
+NOTICE_S = 20.0
+"""Shorter than any cloud's: GKE's spot machines give 105, or 15 before Kubernetes 1.35; EC2's 120."""
+_LARGE = {"layers": 2, "width": 768, "heads": 12, "key_value_heads": 12, "feed_forward": 3072}
+PHASES: dict[str, tuple[dict[str, dict[str, Any]], float]] = {
+    "training": ({}, 1.0),
+    "evaluation": ({"training": {"steps": 1000, "evaluate_every": 1, "evaluation_batches": 1000}}, 3.0),
+    "compilation": ({"parallel": {"compile": "true"}}, 15.0),
+    # 17 M parameters: each save is 200 MB, longer than a step.
+    "save": ({"model": _LARGE, "training": {"steps": 1000, "batch_size": 1}, "checkpoint": {"every": 1}}, 3.0),
+}
+"""Phase -> options of a run that is mostly in it, and in how many seconds after its beginning notices come."""
+
+_BEGUN = re.compile(r"begins|continues after step")
 
 
 @dataclass(frozen=True)
@@ -25,6 +43,11 @@ class Left:
     phase: str
     seconds: float
     exit_code: int | None
+    steps: int
+    """Steps that were recorded when it had left."""
+    resumes: int
+    """The step of the checkpoint that it left, 0 without one."""
+    said: str
 
     @property
     def share(self) -> float:
@@ -33,24 +56,20 @@ class Left:
 
     @property
     def in_time(self) -> bool:
-        return self.share <= 0.5 and self.exit_code in (PREEMPTED, UNSAVED)
+        return self.share <= 0.5 and self.exit_code in (STOPPED, UNSAVED)
 
     @property
-    def saved(self) -> bool:
-        return self.exit_code == PREEMPTED
+    def lost(self) -> int:
+        """Steps that have to be done again."""
+        return self.steps - self.resumes
 
 
-def measure(times: int, chance: random.Random) -> list[Left]:
-    """Each phase in turn; the notice comes up to half a second after it has begun."""
+def measure(times: int, chance: random.Random, tokens: Path, phases: tuple[str, ...] = tuple(PHASES)) -> list[Left]:
+    """Each phase in turn."""
     found = []
     for number in range(times):
-        phase = PHASES[number % len(PHASES)]
-        with alone(_run, phase, chance.choice([0.5, 2.5, 30.0])) as process:
-            time.sleep(chance.uniform(0, 0.5))
-            began = time.monotonic()
-            os.kill(process.pid, signal.SIGTERM)
-            code = process.exit_code(60)
-            found.append(Left(phase, time.monotonic() - began, code))
+        with tempfile.TemporaryDirectory() as directory:
+            found.append(_one(phases[number % len(phases)], chance, tokens, Path(directory) / "run"))
     return found
 
 
@@ -58,45 +77,48 @@ def by_phase(left: list[Left]) -> dict[str, list[Left]]:
     return {phase: [one for one in left if one.phase == phase] for phase in PHASES}
 
 
-def _run(tell: Callable[..., None], phase: str, long_s: float) -> None:
-    """A loop that leaves when told. `long_s`: of a compilation or save, which may outlast any notice."""
-    torch.set_num_threads(1)
-    weight = torch.randn(64, 64, requires_grad=True)
-    with Notices(grace_s=NOTICE_S, watch="none", out=StringIO()) as notices:
-        stopping, evaluating = Agreement(notices), Agreement(notices)
-
-        def step() -> None:
-            (weight @ weight).sum().backward()
-            weight.grad = None
-
-        tell("ready")
-        while True:
-            if phase == "compilation":
-                _compile(long_s)
-            if phase == "save":
-                _save(long_s)
-            if phase == "evaluation":
-                for _ in range(10_000):
-                    step()
-                    if evaluating():
-                        break
-            step()
-            if stopping():
-                _save(0.01)
-                notices.leave()
+def _one(phase: str, chance: random.Random, tokens: Path, output: Path) -> Left:
+    options, within_s = PHASES[phase]
+    with alone(_run, command(tokens, output, **{"training": {"steps": 100_000}, **options})) as process:
+        while not _under_way(phase, process.said, output):
+            time.sleep(0.02)
+            assert process.process.is_alive(), process.said
+        time.sleep(chance.uniform(0, within_s))
+        began = time.monotonic()
+        os.kill(process.pid, signal.SIGTERM)
+        code = process.exit_code(60)
+        seconds, said = time.monotonic() - began, process.said
+    return Left(phase, seconds, code, _recorded(output), _committed(output), said)
 
 
-def _compile(seconds: float) -> None:
-    """What torch.compile does to a process: long stretches in C++ and Python that nothing interrupts."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        compile("x = " + "+".join(map(str, range(2000))), "generated", "exec")
-        time.sleep(0.001)
+def _under_way(phase: str, said: str, output: Path) -> bool:
+    """Whether a run is where notices may come: before its first step in a compilation, else after its first save."""
+    if phase == "compilation":
+        return bool(_BEGUN.search(said))
+    return any((output / "checkpoints").glob(f"*/{layout.MARKER}"))
 
 
-def _save(seconds: float) -> None:
-    """Writes, and waits for a disk or an object store."""
-    path = Path(f"/tmp/leaving-{os.getpid()}")
-    path.write_bytes(b"x" * 1_000_000)
-    time.sleep(seconds)
-    path.unlink()
+def _run(tell: Callable[..., None], arguments: list[str]) -> None:
+    from workloads.training.cli import main
+
+    os.environ[GRACE_VARIABLE] = str(NOTICE_S)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    sys.__stdout__ = sys.stdout
+    tell("started")
+    sys.exit(main(arguments))
+
+
+def _recorded(output: Path) -> int:
+    path = output / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def _committed(output: Path) -> int:
+    from workloads.training.checkpoint import Checkpointer
+
+    checkpointer = Checkpointer(output / "checkpoints")
+    try:
+        newest = checkpointer.newest()
+        return newest.step if newest else 0
+    finally:
+        checkpointer.close()
