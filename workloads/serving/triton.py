@@ -33,6 +33,9 @@ RESTRICTED = "model-repository,shared-memory,trace,logging"
 HEADER = "aicloud-admin"
 _SHARED_MEMORY = Path("/dev/shm")
 _TAIL = 4000
+_STARVED, _STARVED_RETRIES = b"is not healthy", 2
+"""What Triton says of a Python model whose process did not run for a second, as when it imports
+torch on a busy machine. A process that crashed is told in the same words, hence not for ever."""
 
 # The server dies with whoever started it, also when that one is killed. Linux delivers the signal when the thread that
 # started the server ends: start it from one that lives as long as it is needed.
@@ -278,7 +281,10 @@ class Triton:
         `config`: instead of config.pbtxt. Raises ModelFailed with the server's reason, ServerFailed.
         """
         parameters = {"parameters": {"config": json.dumps(config)}} if config is not None else {}
-        status, body = self._ask("POST", f"/v2/repository/models/{name}/load", parameters, timeout_s)
+        for _ in range(1 + _STARVED_RETRIES):
+            status, body = self._ask("POST", f"/v2/repository/models/{name}/load", parameters, timeout_s)
+            if status == 200 or _STARVED not in body:
+                break
         if status != 200:
             raise ModelFailed(f"{name}: Triton does not load it: {_reason(body)}")
 
