@@ -5,7 +5,8 @@ configuration that the search finds, and FastAPI without batching. 32 clients; e
 turn, since this machine is not ours alone, and the best of each counts. What asks is as lean as it can be (requests are
 serialized once): on two cores, a slow client would be what is measured.
 
-Run: `make bench`, or `.venv/bin/python benchmarks/bench_triton.py [ROUNDS]` (four minutes; loading a model with torch in it takes most of them).
+Run: `make bench`, or `.venv/bin/python benchmarks/bench_triton.py [ROUNDS]` (four minutes, most of which go into
+loading a model with torch in it, once a configuration).
 """
 
 from __future__ import annotations

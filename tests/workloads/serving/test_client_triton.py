@@ -220,13 +220,18 @@ def test_a_stream_of_an_unknown_model_and_a_deadline_within_one(url: str, counti
 async def two_servers(directory: Path) -> AsyncIterator[tuple[Triton, Triton]]:
     servers = [Triton(directory / name, log=directory / f"{name}.log") for name in ("near", "far")]
     for server in servers:
-        model = server.repository / "obedient"
-        (model / "1").mkdir(parents=True)
-        (model / "config.pbtxt").write_text(CONFIG.format(name="obedient", queue=0))
-        (model / "1" / "model.py").write_text(MODEL)
+        for name, config, code in (
+            ("obedient", CONFIG.format(name="obedient", queue=0), MODEL),
+            ("counting", COUNTING_CONFIG, COUNTING),
+        ):
+            model = server.repository / name
+            (model / "1").mkdir(parents=True)
+            (model / "config.pbtxt").write_text(config)
+            (model / "1" / "model.py").write_text(code)
     with servers[0], servers[1]:
         for server in servers:
             server.load("obedient")
+            server.load("counting")
         yield servers[0], servers[1]
 
 
@@ -272,15 +277,23 @@ def test_every_request_is_answered_though_the_server_is_killed_under_load(scheme
                         if killed.is_set() and end == float("inf"):
                             end = time.monotonic() + after_s
 
+                heard: list[str] = []
+
+                async def listen() -> None:
+                    count = {"count": np.array([1500], np.int32)}
+                    heard.extend([part.text("text") async for part in client.stream("counting", count)])
+
                 async def kill() -> None:
                     while answered[endpoints[0]] < 50:
                         await asyncio.sleep(0.01)
                     os.kill(near.pid, signal.SIGKILL)
                     killed.set()
 
-                await asyncio.gather(kill(), *(ask(number) for number in range(streams)))
+                await asyncio.gather(listen(), kill(), *(ask(number) for number in range(streams)))
                 assert client.counts.failed == 0
-                assert client.counts.requests == sum(answered.values())
+                assert client.counts.requests == sum(answered.values()) + 1
+                # The stream was in the middle of it, and had every word once all the same.
+                assert heard == [f"é{number}" for number in range(1500)]
                 assert answered[endpoints[1]] > streams
                 # Those that were under way were lost, and answered all the same.
                 assert client.counts.repeated >= 1
