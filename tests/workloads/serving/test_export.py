@@ -15,12 +15,13 @@ import pytest
 
 from tests.support import ROOT
 from workloads.serving.cli import main
-from workloads.serving.engine import Engine, Request
+from workloads.serving.engine import Engine, Request, load
 from workloads.serving.errors import ArgumentError, NotInStore, ServingError, VerificationFailed
-from workloads.serving.export import evaluation, find, git
+from workloads.serving.export import evaluation, export, find, git
 from workloads.serving.fetch import fetch
 from workloads.serving.manifest import ModelVersion
 from workloads.serving.models import text
+from workloads.serving.quantization import QualityLost
 from workloads.serving.repository import language_model_config, read_config, write_version
 from workloads.serving.serve import newest
 from workloads.serving.store import Repository
@@ -77,6 +78,22 @@ def test_an_export_predicts_what_the_checkpoint_does(exported: Path, trained: Pa
         for _ in found:
             tokens.append(int(model(torch.tensor([tokens]))[0, -1].argmax()))
     assert found == tokens[-20:]
+
+
+def test_a_smaller_precision_is_signed_off_or_refused(trained: Path, tmp_path: Path) -> None:
+    repository = str(tmp_path)
+    model, manifest = export(trained, repository, "lm", precision="int8", limit=0.05)
+    report = manifest.provenance["quantization"]
+    assert report["precision"] == "int8"
+    assert report["size"] < 0.5
+    assert load(tmp_path / "lm" / "1" / "1")[0].precision == "int8"
+    assert {file.path for file in manifest.files} == {
+        "config.pbtxt", "1/model.py", "1/model.safetensors", "1/serving.json", "1/tokenizer.json",
+    }  # fmt: skip
+    with pytest.raises(QualityLost, match="it may be worse by at most"):
+        export(trained, repository, "lm", precision="int8", limit=-1.0)
+    assert newest(repository, "lm") == model
+    assert [path.name for path in tmp_path.iterdir()] == ["lm"]
 
 
 def test_versions_count_up_and_are_never_written_again(tmp_path: Path) -> None:

@@ -25,6 +25,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--context", type=int, metavar="TOKENS", help="longest prompt and answer (default: what it was trained on)"
     )
     parser.add_argument(
+        "--precision", choices=("float32", "bfloat16", "int8", "int4"), default="float32", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=0.01, metavar="SHARE",
+        help="refuse a precision that makes bits per byte worse by more (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--max-tokens", type=int, default=128, help="of an answer, where a request says nothing (default %(default)s)"
     )
 
@@ -44,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
         context=options.context,
         max_tokens=options.max_tokens,
         queue=options.queue,
+        precision=options.precision,
+        limit=options.limit,
     )
     print(f"{model} in {options.repository}: {len(manifest.files)} files, {gib(manifest.total_bytes)}")
     return 0
