@@ -1,9 +1,9 @@
 """Triton's batching brings one model near to what it can do at all, which is batches in a loop without any server.
 
-The same 10.5 M-parameter MLP on one core in three places: a loop in this process (the limit), Triton with the
-configuration that the search finds, and FastAPI without batching. 32 clients; each thing is measured several times in
-turn, since this machine is not ours alone, and the best of each counts. What asks is as lean as it can be (requests are
-serialized once): on two cores, a slow client would be what is measured.
+The same 10.5 M-parameter MLP, one thread an instance, in three places: a loop in this process (the limit), Triton with
+the configuration that the search finds, and FastAPI without batching. 32 clients; each thing is measured several times
+in turn, since this machine is not ours alone, and the best of each counts. What asks is as lean as it can be (requests
+are serialized once): on two cores, a slow client would be what is measured.
 
 Run: `make bench`, or `.venv/bin/python benchmarks/bench_triton.py [ROUNDS]` (four minutes, most of which go into
 loading a model with torch in it, once a configuration).
