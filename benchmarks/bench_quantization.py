@@ -58,7 +58,8 @@ def main(output: str = "", data: str = "") -> None:
             prepare(corpus.standard_library(0.05), Path(data))
             run(tiny().override({**SHAPE, "data.source": data}), Path(output), {})
         description, weights = trained(Path(output), Path(made) / "model.safetensors")
-    text, rows, reports, alone = held_out(data), [], {}, {}
+        text = held_out(data)
+    rows, reports, alone = [], {}, {}
     for precision in ("int8", "int4", "bfloat16"):
         report, converted = compare(description, weights, precision, text)
         reports[precision] = report
