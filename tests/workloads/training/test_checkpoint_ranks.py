@@ -25,6 +25,10 @@ from workloads.training.errors import CheckpointError, ConfigError, DiskError
 
 SIZES = (1, 2, 4, 8)
 
+# Up to eight processes on two cores, a minute and more in all. That a run goes on with another number of processes is
+# in the default suite too (test_train_processes).
+pytestmark = pytest.mark.slow
+
 
 def together(world: int, function: Callable[..., None], *arguments: Any) -> list[Any]:
     """What each rank told last, by rank; the test fails with the first rank that fails."""

@@ -109,7 +109,6 @@ def test_processes_that_share_matrices_give_the_curve_of_one(data, tmp_path, pro
     assert curve(tmp_path / "several") == pytest.approx(curve(tmp_path / "one"), abs=1e-5)
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path):
     code, _, err = finish(command(data, tmp_path / "one"))
     assert code == 0, err
