@@ -206,7 +206,7 @@ def python_environment(home: Home, environment: Mapping[str, str]) -> dict[str, 
         **environment,
         "PATH": os.pathsep.join((str(program), environment.get("PATH", os.defpath))),
         "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
-        "VIRTUAL_ENV": str(program.parent),
+        **({"VIRTUAL_ENV": str(program.parent)} if home.python or sys.prefix != sys.base_prefix else {}),
         PACKAGES: os.pathsep.join(filter(None, packages)),
     }
 

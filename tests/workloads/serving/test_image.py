@@ -1,0 +1,62 @@
+"""The serving image copies all of `workloads` that its models import, and installs what they stand on."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+DOCKERFILE = (ROOT / "workloads/serving/Dockerfile").read_text()
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the image has in /opt/ai-cloud/workloads."""
+    root = tmp_path_factory.mktemp("image")
+    for names, target in re.findall(r"^COPY (workloads\S*(?: workloads\S*)*) /opt/ai-cloud/(\S+)$", DOCKERFILE, re.M):
+        for name in names.split():
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, root / target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                (root / target).mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, root / target)
+    return root
+
+
+def run(image: Path, code: str) -> str:
+    command = [sys.executable, "-P", "-c", code]
+    found = subprocess.run(
+        command, cwd=image, env={"PYTHONPATH": str(image)}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def test_a_language_model_finds_all_that_it_imports(image: Path) -> None:
+    # Triton brings this one.
+    (image / "triton_python_backend_utils.py").touch()
+    code = "import sys, workloads.serving.models.language_model as m; print(m.__file__); print(*sys.modules)"
+    place, modules = run(image, code).splitlines()
+    assert place == str(image / "workloads/serving/models/language_model.py")
+    from_here = {name.partition(".")[0] for name in modules.split()}
+    installed = set(re.findall(r"(\w+)==", DOCKERFILE))
+    assert {"obstore", "torch", "safetensors", "tiktoken"} <= installed
+    # Nothing of what only an export, a client or a deployment needs.
+    assert not from_here & {"pulumi", "tritonclient", "boto3", "xxhash", "ray"}
+
+
+def test_a_pinned_version_is_the_project_s() -> None:
+    constraints = (ROOT / "constraints.txt").read_text().splitlines()
+    for pin in re.findall(r"\b[\w-]+==[\w.]+", DOCKERFILE):
+        assert pin in constraints
+
+
+def test_the_image_is_nobody_s() -> None:
+    assert re.search(r"^USER 1000:1000$", DOCKERFILE, re.M)
+    assert re.search(r"^FROM \S+:\d\d\.\d\d-py3$", DOCKERFILE, re.M)
