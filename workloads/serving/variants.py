@@ -76,7 +76,7 @@ def load(path: Path, *, threads: int = 1) -> Score:
             module = torch.export.load(file).module()
         return torch.inference_mode()(lambda tokens: module(tokens))
     _need_onnx()
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
