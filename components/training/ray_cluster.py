@@ -56,7 +56,7 @@ class RayClusterArgs(TypedDict):
     claims: NotRequired[dict[str, str]]
     """Tier -> PersistentVolumeClaim, mounted at `/mnt/<tier>` of workers: TieredStorage's `claims`."""
     grace_s: NotRequired[int]
-    """Seconds that a pod has to leave; default 120."""
+    """Seconds that a pod has to leave. Default 120 on AWS, 105 on GCP."""
     cpu: NotRequired[float]
     """Cores for each worker. Default its share of 70 % of the leanest machine with as many accelerators; 2 without."""
     memory_gib: NotRequired[float]

@@ -72,7 +72,7 @@ class RayJobArgs(TypedDict):
     claims: NotRequired[dict[str, str]]
     """Tier -> PersistentVolumeClaim, mounted at `/mnt/<tier>` of workers: TieredStorage's `claims`."""
     grace_s: NotRequired[int]
-    """Seconds that a pod has to leave; the run leaves in half of them. Default 120."""
+    """Seconds that a pod has to leave; the run leaves in half of them. Default 120 on AWS, 105 on GCP."""
     cpu: NotRequired[float]
     """Cores for each worker. Default its share of 70 % of the leanest machine with as many accelerators; 2 without."""
     memory_gib: NotRequired[float]

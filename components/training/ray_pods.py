@@ -136,7 +136,7 @@ def _container(
 
 def _leaving(worker: Worker) -> dict[str, Any]:
     """Before the pod is told to end, its runs are: `ray start` would take them down with it, unsaved."""
-    within = ["--within", str(max(1, worker.grace_s // 2))]
+    within = ["--within", f"{worker.grace_s / 2:g}"]
     return {"lifecycle": {"preStop": {"exec": {"command": ["python", "-m", "workloads.training.ray_stop", *within]}}}}
 
 

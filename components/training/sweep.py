@@ -79,7 +79,7 @@ class HyperparameterSweepArgs(TypedDict):
     machine_type: NotRequired[str]
     """The pool's machine type, where it names one. Default the catalog's best."""
     grace_s: NotRequired[int]
-    """Seconds that a pod has to leave; a run leaves in half of them. Default 120."""
+    """Seconds that a pod has to leave; a run leaves in half of them. Default 120 on AWS, 105 on GCP."""
     cpu: NotRequired[float]
     """Cores for each worker. Default its share of 70 % of the leanest machine with as many accelerators; 2 without."""
     memory_gib: NotRequired[float]
