@@ -187,9 +187,11 @@ def test_an_engine_that_fails_tells_all_who_wait_and_all_who_come(directory: Pat
     streams = Streams(engine, tokenizer, known)
     sinks = [Collector() for _ in range(3)]
     try:
-        engine.step = lambda: 1 / 0  # type: ignore[assignment,return-value]
+        begun = threading.Event()
+        engine.step = lambda: begun.wait() and 1 / 0  # type: ignore[assignment,return-value]
         for sink in sinks:
             begin(streams, sink)
+        begun.set()
         for sink in sinks:
             assert sink.done.wait(30)
             assert "the engine has failed: ZeroDivisionError" in sink.parts[-1].error
