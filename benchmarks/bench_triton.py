@@ -1,9 +1,10 @@
 """Triton's batching brings one model near to what it can do at all, which is batches in a loop without any server.
 
-The same 10.5 M-parameter MLP, one thread an instance, in three places: a loop in this process (the limit), Triton with
-the configuration that the search finds, and FastAPI without batching. 32 clients; each thing is measured several times
-in turn, since this machine is not ours alone, and the best of each counts. What asks is as lean as it can be (requests
-are serialized once): on two cores, a slow client would be what is measured.
+The same 10.5 M-parameter MLP on one thread in three places: a loop in this process (the limit), one instance of Triton
+with the configuration that the search finds, and FastAPI without batching; two instances and two threads are shown too.
+32 clients; each thing is measured several times in turn, since this machine is not ours alone, and the best of each
+counts. What asks is as lean as it can be (requests are serialized once): on two cores, a slow client would be what is
+measured.
 
 Run: `make bench`, or `.venv/bin/python benchmarks/bench_triton.py [ROUNDS]` (four minutes, most of which go into
 loading a model with torch in it, once a configuration).
@@ -21,6 +22,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -40,7 +42,7 @@ from workloads.serving.tuning import Admin
 
 CONCURRENCY, SECONDS, SEARCH_S = 32, 4.0, 4.0
 WIDTH, HIDDEN = 512, 2048
-SPACE = Space((1, 2), (1, 8, 16, 32), (0, 200, 1000, 3000), ((), (0.5,)))
+SPACE = Space((1,), (1, 8, 16, 32), (0, 500, 1000, 3000, 10_000), ((), (0.5,), (0.5, 1.0)))
 
 # Also what the model's file and the other server's begin with, so that all three run the same.
 NETWORK = f"""
@@ -117,12 +119,14 @@ def main(rounds: int = 3) -> None:
         measure.loaded = None  # type: ignore[attr-defined]
         found = tune(measure, SPACE, Objective(), seconds=SEARCH_S, share=0.25, report=said)
         best, alone = found.best.configuration, Configuration(1, 1, 0)
+        two = replace(best, instances=2)
         print(f"found: {best}, by measuring {found.configurations} of {found.space} for {found.seconds:.0f} s\n")
         rates: dict[str, list[float]] = {}
         for _ in range(rounds):
-            # As many threads as the model has instances, one each: the same cores for the same work.
-            rates.setdefault("a loop of batches", []).append(loop(model, best.instances, SECONDS))
+            rates.setdefault("a loop of batches", []).append(loop(model, 1, SECONDS))
             rates.setdefault("Triton, tuned", []).append(measure(best, SECONDS).throughput)
+            rates.setdefault("a loop of batches, 2 threads", []).append(loop(model, 2, SECONDS))
+            rates.setdefault("Triton, tuned, 2 instances", []).append(measure(two, SECONDS).throughput)
             rates.setdefault("Triton, no batching", []).append(measure(alone, SECONDS).throughput)
             rates.setdefault("FastAPI, no batching", []).append(asyncio.run(ask_fastapi(other, SECONDS)))
     table(("answers a second", "best", "worst"), [(name, max(each), min(each)) for name, each in rates.items()])
