@@ -1,6 +1,5 @@
 """TrainingJob: one training run on a gang of pods, from the queue to its last checkpoint."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, NotRequired, Optional, TypedDict
 
@@ -10,22 +9,15 @@ import pulumi_kubernetes as k8s
 from components import arguments
 from components.labels import ACCELERATOR
 from components.ordering import after, prerequisites
-from components.security import BucketAccessArgs, WorkloadIdentity
-from components.training import blueprints, commands
+from components.training import blueprints, commands, runs
 from components.training.pod import Worker, claim_annotations, claim_mounts, environment, resources, volumes
 from components.training.workers import checked_worker, refuse
 
-CONFIGS = ("tiny", "gpt2_124m", "llama_1b", "llama_8b")
-PRIORITIES = ("low", "normal", "high")
 LAUNCHERS = ("torchrun", "horovodrun")
 MANAGER = "aicloud.dev/training-job"
 """Who has made the changes of the runtime; Kueue's are beside them under its own name."""
 LONGEST_NAME = 63
 """Of a pod, which is also its host name."""
-
-_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_PREFIX = re.compile(r"[\w.-]+(/[\w.-]+)*")
-_SETTING = re.compile(r"[a-z]+\.[a-z0-9_]+")
 
 
 class TrainingJobArgs(TypedDict):
@@ -137,29 +129,8 @@ class TrainingJob(pulumi.ComponentResource):
         checkpoints = args.get("checkpoint_prefix") or f"checkpoints/{name}"
         checkpoint_url = pulumi.Output.concat(args["bucket_url"], "/", checkpoints)
 
-        account = k8s.core.v1.ServiceAccount(
-            f"{name}-account",
-            metadata={**placed, "labels": labels},
-            automount_service_account_token=False,
-            opts=child,
-        )
-        identity = WorkloadIdentity(
-            f"{name}-identity",
-            {
-                "cloud": args["cloud"],
-                "region": args["region"],
-                "cluster_name": args["cluster_name"],
-                "workload_identity_pool": args["workload_identity_pool"],
-                "namespace": args["namespace"],
-                "service_account": name,
-                "buckets": [
-                    _access(args, checkpoints, write=True),
-                    *([_access(args, args["data_prefix"], write=False)] if args.get("data_prefix") else []),
-                ],
-                "tags": args.get("tags") or {},
-            },
-            opts=child,
-        )
+        account = runs.account(name, args, labels, child)
+        identity = runs.identity(name, args, checkpoints, child)
         training = commands.Training(
             args["config"],
             args.get("settings") or {},
@@ -181,8 +152,7 @@ class TrainingJob(pulumi.ComponentResource):
                 **placed,
                 "labels": {
                     **labels,
-                    "kueue.x-k8s.io/queue-name": args["queue"],
-                    "kueue.x-k8s.io/priority-class": f"training-{args.get('priority') or 'normal'}",
+                    **runs.queued(args),
                 },
                 # Its pods hold machines and write checkpoints: the next job of that name waits until they are gone.
                 "annotations": {"pulumi.com/deletionPropagationPolicy": "foreground"},
@@ -228,17 +198,7 @@ class TrainingJob(pulumi.ComponentResource):
         )
         # The first rank speaks for all. In an elastic gang it may be in any pod.
         first = {"batch.kubernetes.io/job-completion-index": "0"} if fewest == most else {}
-        k8s.apiextensions.CustomResource(
-            f"{name}-monitor",
-            api_version="monitoring.coreos.com/v1",
-            kind="PodMonitor",
-            metadata={**placed, "labels": labels},
-            spec={
-                "selector": {"matchLabels": {**labels, **first}},
-                "podMetricsEndpoints": [{"port": "metrics", "path": "/metrics", "interval": "15s"}],
-            },
-            opts=child,
-        )
+        runs.monitor(name, args, {**labels, **first}, ("metrics",), child)
 
         self.job = after(name, [job])
         self.namespace = pulumi.Output.from_input(args["namespace"])
@@ -252,13 +212,6 @@ class TrainingJob(pulumi.ComponentResource):
                 "metricsPort": self.metrics_port,
             }
         )
-
-
-def _access(args: TrainingJobArgs, prefix: str, *, write: bool) -> BucketAccessArgs:
-    access: BucketAccessArgs = {"bucket": args["bucket"], "prefix": f"{prefix}/", "write": write}
-    if "encryption_key" in args:
-        access["key"] = args["encryption_key"]
-    return access
 
 
 def _patch(part: str, worker: Worker, labels: Mapping[str, str], topology: str) -> dict[str, Any]:
@@ -281,29 +234,10 @@ def _patch(part: str, worker: Worker, labels: Mapping[str, str], topology: str) 
 
 def _check(where: str, name: str, args: TrainingJobArgs) -> tuple[int, int]:
     """The fewest and the most nodes, once every argument but the worker's is found good."""
-    for argument, value in (("name", name), ("namespace", args["namespace"])):
-        if not _NAME.fullmatch(value):
-            refuse(where, argument, value, "a Kubernetes name has lower-case letters, digits and dashes")
-    for argument, value, accepted in (
-        ("config", args["config"], CONFIGS),
-        ("priority", args.get("priority") or "normal", PRIORITIES),
-        ("launcher", args.get("launcher") or "torchrun", LAUNCHERS),
-    ):
-        if value not in accepted:
-            refuse(where, argument, value, f"accepted are {', '.join(map(repr, accepted))}")
-    for argument, prefix in (
-        ("data_prefix", args.get("data_prefix")),
-        ("checkpoint_prefix", args.get("checkpoint_prefix")),
-    ):
-        if prefix and not _PREFIX.fullmatch(prefix):
-            refuse(where, argument, prefix, "accepted is a prefix such as 'team/books', with no slash at either end")
-    for setting, value in (args.get("settings") or {}).items():
-        if not _SETTING.fullmatch(setting):
-            refuse(where, "settings", setting, "accepted are names such as 'training.steps'")
-        if setting in commands.OWN_SETTINGS:
-            refuse(where, "settings", setting, "it is what other arguments of the job say")
-        if not isinstance(value, str):
-            refuse(where, f"settings[{setting}]", value, "accepted is text, as the command line takes it")
+    runs.check(where, name, args, LONGEST_NAME)
+    launcher = args.get("launcher") or "torchrun"
+    if launcher not in LAUNCHERS:
+        refuse(where, "launcher", launcher, f"accepted are {', '.join(map(repr, LAUNCHERS))}")
     return _nodes(where, name, args)
 
 

@@ -1,4 +1,4 @@
-"""What Ray's runs and searches have in common: arguments that are checked alike, the account, the identity, metrics."""
+"""What all runs have in common: arguments that are checked alike, the account, the identity, metrics."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from components.security import WorkloadIdentity
 from components.training import ray_pods
 from components.training.blueprints import METRICS
 from components.training.commands import OUTPUT, OWN_SETTINGS
-from components.training.job import CONFIGS, PRIORITIES
 from components.training.workers import refuse
 
 __all__ = ["METRICS", "OUTPUT"]
+
+CONFIGS = ("tiny", "gpt2_124m", "llama_1b", "llama_8b")
+"""Of workloads/training; the contract test holds the two together."""
+PRIORITIES = ("low", "normal", "high")
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _PREFIX = re.compile(r"[\w.-]+(/[\w.-]+)*")
