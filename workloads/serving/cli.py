@@ -18,7 +18,8 @@ from workloads.serving.progress import gib
 
 EXIT_CODES = """exit codes: 0 done; 1 not ready; 2 wrong arguments; 3 not in the repository;
 4 not what its manifest says; 5 local disk full or not writable; 6 object store unreachable or access denied;
-7 no Triton to be had; 8 Triton ended or does not answer; 9 Triton does not load a model; 10 a request was not answered"""
+7 no Triton to be had; 8 Triton ended or does not answer; 9 Triton does not load a model;
+10 a request was not answered"""
 
 
 def _modules() -> dict[str, ModuleType]:
