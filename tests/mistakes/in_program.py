@@ -4,7 +4,8 @@ from tests.mistakes.mistake import Mistake
 
 EKS, NETWORK = "components/cluster/eks.py", "components/network/aws.py"
 TRITON, POD = "components/inference/triton_inference.py", "components/inference/pod.py"
-KARPENTER, ENVIRONMENT = "components/cluster/karpenter_pools.py", "stacks/environment.py"
+KARPENTER = "components/cluster/karpenter_pools.py"
+ENVIRONMENT, TRAINING = "stacks/environment.py", "stacks/training.py"
 
 PROGRAM = (
     Mistake(
@@ -148,9 +149,9 @@ PROGRAM = (
     ),
     Mistake(
         "syntax error",
-        ENVIRONMENT,
-        'TRAINING_NAMESPACE = "training"',
-        'TRAINING_NAMESPACE = "training',
+        TRAINING,
+        '\nNAMESPACE = "training"',
+        '\nNAMESPACE = "training',
         ("SyntaxError",),
     ),
     Mistake(
@@ -177,7 +178,7 @@ PROGRAM = (
     Mistake(
         "component argument that it refuses",
         ENVIRONMENT,
-        "[TRAINING_NAMESPACE] if trains else []",
+        "[training.NAMESPACE] if trains else []",
         '["Training"]',
         ("TieredStorage", "namespaces[0]", "Training"),
     ),
@@ -253,18 +254,20 @@ PROGRAM = (
     ),
     Mistake(
         "provider that is none",
-        ENVIRONMENT,
-        "provider=self.cluster.kubernetes, parent=self.cluster",
-        "provider=self.cluster, parent=self.cluster",
+        TRAINING,
+        "provider=cluster.kubernetes, parent=cluster",
+        "provider=cluster, parent=cluster",
         ("AttributeError", "GpuCluster"),
+        at="stacks/training.py",
         on="staging",
     ),
     Mistake(
         "provider of another cloud",
-        ENVIRONMENT,
-        "provider=self.cluster.kubernetes, parent=self.cluster",
-        'provider=pulumi.ProviderResource("aws", "other", {}), parent=self.cluster',
+        TRAINING,
+        "provider=cluster.kubernetes, parent=cluster",
+        'provider=pulumi.ProviderResource("aws", "other", {}), parent=cluster',
         ("us-west-2-training", "provider"),
+        at="stacks/training.py",
         on="staging",
     ),
     Mistake(

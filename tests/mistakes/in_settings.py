@@ -14,10 +14,22 @@ SETTINGS = (
         ("ai-cloud:protekt",),
     ),
     Mistake(
-        "nested key misspelt", DEV, "localNvmeRaid: true", "localNvmeRaids: true", ("nodePools[1].localNvmeRaids",)
+        "nested key misspelt",
+        DEV,
+        "localNvmeRaid: true\n      gpuSharing",
+        "localNvmeRaids: true\n      gpuSharing",
+        ("nodePools[1].localNvmeRaids",),
     ),
-    Mistake("block left out", DEV, "      ladder:\n        - kind: spot\n", "", ("ai-cloud:nodePools[1].ladder",)),
-    Mistake("number in quotes", DEV, "min: 0", 'min: "0"', ("ai-cloud:nodePools[1].min", "'0'")),
+    Mistake(
+        "block left out",
+        DEV,
+        "      max: 2\n      ladder:\n        - kind: spot\n",
+        "      max: 2\n",
+        ("ai-cloud:nodePools[1].ladder",),
+    ),
+    Mistake(
+        "number in quotes", DEV, "min: 0\n      max: 2", 'min: "0"\n      max: 2', ("ai-cloud:nodePools[1].min", "'0'")
+    ),
     Mistake("version without quotes", DEV, '"1.35"', "1.30", ("ai-cloud:kubernetesVersion", "1.3")),
     Mistake("version that is none", DEV, '"1.35"', '"one"', ("ai-cloud:kubernetesVersion", "one")),
     Mistake("no prefix length", DEV, "10.16.0.0/16", "10.16.0.0", ("ai-cloud:regions[0].cidr", "10.16.0.0")),
@@ -41,30 +53,42 @@ SETTINGS = (
     Mistake(
         "unknown cloud", DEV, "- region: aws:us-east-1", "- region: aw:us-east-1", ("regions[0].region", "aw:us-east-1")
     ),
-    Mistake("unknown purpose", DEV, "[serving]", "[serveing]", ("ai-cloud:regions[0].purposes", "serveing")),
+    Mistake(
+        "unknown purpose",
+        DEV,
+        "[training, serving]",
+        "[training, serveing]",
+        ("ai-cloud:regions[0].purposes", "serveing"),
+    ),
     Mistake("minimum above maximum", DEV, "min: 2", "min: 5", ("ai-cloud:nodePools[0].min", "5", "4")),
     Mistake(
         "unknown accelerator",
         DEV,
-        "accelerator: l4\n      min",
-        "accelerator: l5\n      min",
+        "purpose: serving\n      accelerator: l4",
+        "purpose: serving\n      accelerator: l5",
         ("ai-cloud:nodePools[1].accelerator", "l5"),
     ),
     Mistake(
         "accelerator of the other cloud",
         DEV,
-        "accelerator: l4\n      min",
-        "accelerator: tpu-v5e\n      min",
+        "purpose: serving\n      accelerator: l4",
+        "purpose: serving\n      accelerator: tpu-v5e",
         ("ai-cloud:nodePools[1].accelerator", "tpu-v5e"),
     ),
     Mistake(
         "unknown machine type",
         DEV,
-        "accelerator: l4\n      min",
-        "accelerator: l4\n      machineType: g6.tiny\n      min",
+        "purpose: serving\n      accelerator: l4",
+        "purpose: serving\n      accelerator: l4\n      machineType: g6.tiny",
         ("ai-cloud:nodePools[1].machineType", "g6.tiny"),
     ),
-    Mistake("unknown rung", DEV, "kind: spot", "kind: spots", ("ai-cloud:nodePools[1].ladder[0].kind", "spots")),
+    Mistake(
+        "unknown rung",
+        DEV,
+        "max: 2\n      ladder:\n        - kind: spot",
+        "max: 2\n      ladder:\n        - kind: spots",
+        ("ai-cloud:nodePools[1].ladder[0].kind", "spots"),
+    ),
     Mistake(
         "reservation without its id",
         DEV,
@@ -108,7 +132,13 @@ SETTINGS = (
     Mistake(
         "owner that nobody can write to", DEV, "ml-platform@example.com  # the", "ml  # the", ("ai-cloud:owner", "ml")
     ),
-    Mistake("YAML that is none", DEV, "purposes: [serving]", "purposes: [serving", ("stacks/Pulumi.dev.yaml",)),
+    Mistake(
+        "YAML that is none",
+        DEV,
+        "purposes: [training, serving]",
+        "purposes: [training, serving",
+        ("stacks/Pulumi.dev.yaml",),
+    ),
     Mistake(
         "weight of a region that isn't there",
         DEV,

@@ -66,7 +66,11 @@ def test_a_cluster_with_another_name_is_replaced_and_fails(simulated, environmen
     assert change.reasons == ("name: cannot be changed in place",)
     serving = next(loss for loss in change.impact.capacity if loss.purpose == "serving")
     assert (serving.share_of_region, serving.share_of_all) == (1, pytest.approx(0.2))
-    assert change.impact.workloads == ("us-east-1-triton in aws:us-east-1 (2 to 8 pods)",)
+    assert change.impact.workloads == (
+        "us-east-1-learning-rate in aws:us-east-1 (1 to 4 pods)",
+        "us-east-1-llama-8b in aws:us-east-1 (2 pods)",
+        "us-east-1-triton in aws:us-east-1 (2 to 8 pods)",
+    )
     # What is in the cluster by its name goes too, and nothing of another region.
     followers = [c for c in comparison.of("replace") if c.follows]
     assert {c.type for c in followers} >= {NODE_GROUP, "aws:eks/addon:Addon", "aws:eks/accessEntry:AccessEntry"}

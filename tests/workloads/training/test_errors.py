@@ -242,19 +242,19 @@ def test_a_bucket_that_goes_away_is_trained_without_and_sent_to_later(
     at_store, data, tmp_path, undisturbed, monkeypatch, capsys
 ):
     client, gate = at_store
-    options = {"checkpoint": {"every": 4, "remote": "s3://runs/one", "upload_wait_s": 2}}
+    options = {"checkpoint": {"every": 4, "remote": "s3://runs/away", "upload_wait_s": 2}}
     with once(monkeypatch, lambda step: step == 10, gate.shut):
         # It trains to the end, and does not say that all is well: whoever runs it may throw this disk away.
         assert train(data, tmp_path / "run", **options) == 7
     out, err = capsys.readouterr()
     assert "done: 24 steps" in out
-    assert "the training is done, but s3://runs/one has not taken all of it within 2 s" in err
+    assert "the training is done, but s3://runs/away has not taken all of it within 2 s" in err
     assert f"it is whole in {tmp_path / 'run' / 'checkpoints'}, and the same command sends it" in err
     assert 24 in steps(tmp_path / "run")
     assert learnt(tmp_path / "run") == undisturbed
-    assert 24 not in committed(client, "one")
+    assert 24 not in committed(client, "away")
 
     gate.open()
     assert train(data, tmp_path / "run", **options, training={"steps": 24}) == 0
     assert "already at step 24 of 24: nothing is left to do" in capsys.readouterr().out
-    assert 24 in committed(client, "one")
+    assert 24 in committed(client, "away")

@@ -191,13 +191,14 @@ def _take(path: str, queue) -> None:
 
 
 def test_many_workers_at_once_take_each_trial_once(tmp_path):
-    context = multiprocessing.get_context("fork")
+    # Not forked: beside gRPC's threads, which other tests start here, forks end at once.
+    context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
     workers = [context.Process(target=_take, args=(str(tmp_path / "journal"), queue)) for _ in range(4)]
     for worker in workers:
         worker.start()
-    taken = sorted(number for _ in workers for number in queue.get())
     for worker in workers:
-        worker.join(60)
+        worker.join(120)
         assert worker.exitcode == 0
+    taken = sorted(number for _ in workers for number in queue.get())
     assert taken == list(range(12))
