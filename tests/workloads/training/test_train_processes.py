@@ -109,13 +109,14 @@ def test_processes_that_share_matrices_give_the_curve_of_one(data, tmp_path, pro
     assert curve(tmp_path / "several") == pytest.approx(curve(tmp_path / "one"), abs=1e-5)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path):
+@pytest.mark.parametrize("sizes", [((2, 10),), pytest.param(((2, 10), (1, 15), (4, 20)), marks=pytest.mark.slow)])
+def test_a_run_goes_on_with_another_number_of_processes(sizes, data, tmp_path):
     code, _, err = finish(command(data, tmp_path / "one"))
     assert code == 0, err
-    for processes, step in ((2, 10), (1, 15), (4, 20)):
+    for processes, step in sizes:
         code, _, err = interrupted(command(data, tmp_path / "elastic"), tmp_path / "elastic", step, processes=processes)
         assert code, err
-    code, _, err = finish(command(data, tmp_path / "elastic"), 2)
+    code, _, err = finish(command(data, tmp_path / "elastic"), len(sizes) - 1 or 1)
     assert code == 0, err
     assert curve(tmp_path / "elastic") == pytest.approx(curve(tmp_path / "one"), abs=1e-6)
     # Every sample of the whole curve was counted once.
