@@ -265,12 +265,12 @@ def _work(arguments: list[str]) -> None:
     from workloads.training.cli import main
 
     torch.set_num_threads(1)
-    _fork_saver()
+    fork_saver()
     if code := main(arguments):
         sys.exit(code)
 
 
-def _fork_saver() -> None:
+def fork_saver() -> None:
     """Have the process that writes checkpoints ready: started from nothing, it imports torch, at seconds a restart.
 
     Forked here, before this process has threads, it waits for the descriptor that it serves. A second one, should the
