@@ -12,15 +12,11 @@ from components import (
     BudgetAlarm,
     GlobalLoadBalancer,
     GpuCluster,
-    RegionalEndpoint,
     RegionalNetwork,
     TieredStorage,
-    TritonInference,
 )
-from components.accelerators import CATALOG
-from components.inference.traffic import HTTP
-from components.routing import neg_annotation, neg_name
 from stacks import training
+from stacks.inference import RegionalInference
 from stacks.settings import Region, Settings
 from stacks.training import RegionalTraining, TrainingNamespace
 
@@ -54,12 +50,12 @@ class Environment:
                 "regions": [
                     {
                         "region": platform.region.region,
-                        "targets": platform.endpoint.targets,
+                        "targets": platform.inference.endpoint.targets,
                         "weight": door.weights.get(platform.region.region, 100),
                         "drained": platform.region.drained,
                     }
                     for platform in self.platforms
-                    if platform.endpoint is not None
+                    if platform.inference.endpoint is not None
                 ],
                 "protect": settings.protect,
                 "tags": tags,
@@ -141,68 +137,18 @@ class RegionalPlatform:
         self.training = (
             RegionalTraining(settings, region, tags, self.cluster, self.storage, namespace) if namespace else None
         )
-        self.inference = self._inference(settings)
-        self.endpoint = self._endpoint(settings)
+        self.inference = RegionalInference(
+            settings,
+            region,
+            tags,
+            self.network,
+            self.cluster,
+            self.storage,
+            self.training.queue if self.training else None,
+        )
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(providers=[self.cluster.kubernetes], depends_on=[*self.cluster.addons, *after])
-
-    def _inference(self, settings: Settings) -> TritonInference | None:
-        """One server for all models of the region; they share an accelerator (stacks.validation sees to that)."""
-        models = settings.models_in(self.region)
-        if not models:
-            return None
-        name, namespace = f"{self.region.name}-triton", settings.serving.namespace
-        annotations = neg_annotation(neg_name(namespace, name), HTTP) if self.region.cloud == "gcp" else {}
-        return TritonInference(
-            name,
-            {
-                **self._place,
-                "cluster_name": self.cluster.cluster_name,
-                "workload_identity_pool": self.cluster.workload_identity_pool,
-                "namespace": namespace,
-                "image": settings.serving.image,
-                "models": [
-                    {"name": m.name, "version": m.version, "size_gib": m.size_gib, "gpus": m.gpus} for m in models
-                ],
-                "repository_url": self.storage.bucket_url.apply(lambda url: f"{url}/models"),
-                "bucket": self.storage.bucket,
-                "encryption_key": self.storage.encryption_key,
-                "accelerator": models[0].accelerator,
-                **_pool_of(settings, self.region, models[0].accelerator),
-                **({"cluster_queue": self.training.queue.serving_cluster_queue} if self.training else {}),
-                "gpus": max(model.gpus for model in models),
-                "min_replicas": max(model.min_replicas for model in models),
-                "max_replicas": max(model.max_replicas for model in models),
-                "queue_objective_ms": min(model.queue_objective_ms for model in models),
-                "client_cidrs": [self.region.cidr],
-                "service_annotations": annotations,
-            },
-            self._in_cluster(*([self.training.queue] if self.training else ())),
-        )
-
-    def _endpoint(self, settings: Settings) -> RegionalEndpoint | None:
-        door = settings.front_door
-        if door is None or self.inference is None:
-            return None
-        return RegionalEndpoint(
-            f"{self.region.name}-endpoint",
-            {
-                **self._place,
-                "network_id": self.network.network_id,
-                "private_subnet_ids": self.network.private_subnet_ids,
-                "node_security_group_id": self.cluster.node_security_group_id,
-                "zones": self.network.zones,
-                "namespace": settings.serving.namespace,
-                "service": f"{self.region.name}-triton",
-                "port": HTTP,
-                "health_check_path": door.health_check_path,
-                "certificate_domain": door.domain,
-                "hosted_zone_id": door.hosted_zone_id,
-                "protect": settings.protect,
-            },
-            self._in_cluster(self.inference),
-        )
 
 
 def _tiers(settings: Settings, region: Region) -> dict[str, Any]:
@@ -216,22 +162,6 @@ def _tiers(settings: Settings, region: Region) -> dict[str, Any]:
     if storage.warm:
         tiers["warm"] = storage.warm.model_dump(exclude_none=True)
     return tiers
-
-
-def _pool_of(settings: Settings, region: Region, accelerator: str) -> dict[str, Any]:
-    """The pool to serve from, where there is just one: on GKE it is by its pool that a pod gets the ladder's order, and
-    where pods share a GPU they share the machine's cores and memory as well."""
-    pools = [p for p in settings.node_pools_in(region) if p.purpose == "serving" and p.accelerator == accelerator]
-    if len(pools) != 1:
-        return {}
-    sharing = pools[0].gpu_sharing
-    if sharing is None:
-        sharers = 1
-    elif sharing.mode == "mig":
-        sharers = CATALOG[accelerator].mig_partitions(sharing.profile or "")
-    else:
-        sharers = sharing.replicas or 1
-    return {"node_pool": pools[0].name, "pods_per_gpu": sharers}
 
 
 def _gpudirect(settings: Settings, region: Region) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from stacks import accepted, validation
 from stacks.fields import Cidr, Count, Days, OpenCidr, Part, Place, Positive, Purpose, Text
 from stacks.jobs import RayJob, Sweep, Training, TrainingJob
 from stacks.problems import Problem, SettingsError, item_model, of_pydantic
+from stacks.serving import Model, Serving
 
 PROJECT = "ai-cloud"
 
@@ -194,38 +195,6 @@ class FrontDoor(Part):
     """path that the health checks ask"""
     weights: dict[Place, Annotated[int, Field(ge=0, le=255)]] = {}
     """region -> share of the traffic under routingPolicy weighted, 0 to 255"""
-
-
-class Serving(Part):
-    """The inference server."""
-
-    image: Annotated[str, AfterValidator(accepted.image)]
-    """container image with a tag or digest"""
-    namespace: Annotated[str, AfterValidator(accepted.dns_label)]
-    """Kubernetes namespace"""
-
-
-class Model(Part):
-    """A model to serve."""
-
-    name: Annotated[str, AfterValidator(accepted.dns_label)]
-    """name of the model, such as sentiment"""
-    version: Positive
-    """version in the model repository"""
-    size_gib: Annotated[float, Field(gt=0)]
-    """size of the version's files in GiB"""
-    accelerator: Text
-    """key of the catalog, such as l4"""
-    gpus: Positive
-    """accelerators for each replica"""
-    min_replicas: Positive
-    """fewest replicas in each region, from 1: without one there is no queue to scale up on"""
-    max_replicas: Positive
-    """most replicas in each region"""
-    queue_objective_ms: Annotated[float, Field(gt=0)] = 50.0
-    """milliseconds that a request may wait in the queue before replicas are added"""
-    regions: Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
-    """regions that serve it; absent: all that serve"""
 
 
 class Budget(Part):
