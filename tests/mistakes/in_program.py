@@ -5,7 +5,7 @@ from tests.mistakes.mistake import Mistake
 EKS, NETWORK = "components/cluster/eks.py", "components/network/aws.py"
 TRITON, POD = "components/inference/triton_inference.py", "components/inference/pod.py"
 KARPENTER = "components/cluster/karpenter_pools.py"
-ENVIRONMENT, TRAINING = "stacks/environment.py", "stacks/training.py"
+ENVIRONMENT, INFERENCE, TRAINING = "stacks/environment.py", "stacks/inference.py", "stacks/training.py"
 
 PROGRAM = (
     Mistake(
@@ -142,7 +142,7 @@ PROGRAM = (
     ),
     Mistake(
         "module that isn't there",
-        ENVIRONMENT,
+        INFERENCE,
         "from components.routing import neg_annotation",
         "from components.rooting import neg_annotation",
         ("ModuleNotFoundError", "components.rooting"),
@@ -184,8 +184,8 @@ PROGRAM = (
     ),
     Mistake(
         "resource for the wrong provider",
-        ENVIRONMENT,
-        "providers=[self.cluster.kubernetes]",
+        INFERENCE,
+        "providers=[self._cluster.kubernetes]",
         "providers=[]",
         ("kubernetes", "provider"),
         at="components/inference/triton_inference.py",
@@ -309,9 +309,9 @@ PROGRAM = (
     ),
     Mistake(
         "apply on a key that isn't there",
-        ENVIRONMENT,
-        'self.storage.bucket_url.apply(lambda url: f"{url}/models")',
-        'self.storage.claims.apply(lambda claims: claims["hotter"])',
+        INFERENCE,
+        'self._storage.bucket_url.apply(lambda url: f"{url}/models")',
+        'self._storage.claims.apply(lambda claims: claims["hotter"])',
         ("KeyError", "hotter"),
     ),
     Mistake(
