@@ -98,7 +98,7 @@ def check_several(model: str, gpus: int, over_pcie: bool, found: Device) -> None
         )
     if not found.nvlink and not over_pcie:
         raise ValueError(
-            f"{model} goes over {gpus} GPUs, which in a {found.machine.name} ({found.accelerator}) have no NVLink: each "
-            "layer of each token would wait for the PCIe bus. Take an accelerator that has it "
+            f"{model} goes over {gpus} GPUs, which in a {found.machine.name} ({found.accelerator}) have no NVLink: "
+            "every layer of every token would wait for the PCIe bus. Take an accelerator that has it "
             f"({', '.join(key for key, one in CATALOG.items() if one.nvlink_gb_s)}), or say over_pcie"
         )

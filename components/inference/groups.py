@@ -106,8 +106,9 @@ def _group(
         if not isinstance(number, (int, float)) or not 0 < number < float("inf"):
             raise ValueError(f"{here}: {argument} is {number!r}; accepted is a number above 0")
     cold = cold_start.cold_start([(model.size_gib, model.gpus) for model in models], helped)
-    if (objective := args.get("cold_start_objective_s")) is not None:
-        cold_start.check_objective(here, cold, objective)
+    objective = args.get("cold_start_objective_s")
+    if objective is not None and (said := cold_start.beyond(cold, objective)):
+        raise ValueError(f"{here}: cold_start_objective_s is {objective:g}; {said}")
     cpu, memory = _share(args, device, gpus)
     service = named_after(args.get("service", name), group)
     return ModelGroup(
@@ -168,7 +169,7 @@ def _models(
         if group := one.get("group", ""):
             _check_name(f"{here}.group", name, args, group)
         gpus = int(one.get("gpus", 1))
-        pod = int(given.get(group, {}).get("gpus", args["gpus"]))
+        pod = int(given[group].get("gpus", args["gpus"]) if group in given else args["gpus"])
         if not 1 <= gpus <= pod:
             raise ValueError(f"{here}.gpus is {one.get('gpus')!r}; accepted is 1 to the pod's gpus, {pod}")
         device_gib = one.get("device_memory_gib", one["size_gib"] * placement.DEVICE_SHARE / gpus)
@@ -202,19 +203,25 @@ def demands(models: Sequence[Model]) -> tuple[Demand, ...]:
 
 
 def _check_memory(here: str, group: str, models: Sequence[Model], device: Device) -> None:
-    usable, asked = placement.usable_gib(device.memory_gib), demands(models)
+    if said := too_much(group, demands(models), device):
+        raise ValueError(f"{here}: models: {said}")
+
+
+def too_much(group: str, asked: Sequence[Demand], device: Device) -> str:
+    """Of models that do not fit a pod together: how much they take, and the groups that would fit. Else empty."""
+    usable = placement.usable_gib(device.memory_gib)
     if placement.fits(asked, usable):
-        return
+        return ""
     room = f"{device} has {usable:.1f} for models, of {device.memory_gib:g}"
     for demand in asked:
         if not placement.fits([demand], usable):
-            raise ValueError(f"{here}: models: {placement.too_large(demand, usable, device.sharers == 1)} ({room})")
+            return f"{placement.too_large(demand, usable, device.sharers == 1)} ({room})"
     # The group that is there keeps its name, and with it whatever holds the largest of its models.
     first, *others = placement.place(asked, usable)
     kept = placement.Group(group, first.demands)
-    raise ValueError(
-        f"{here}: models take {sum(demand.gib for demand in asked):.1f} GiB together; {room}, and a model over several "
-        f"GPUs has them to itself. What fits is {placement.described([kept, *others])}"
+    return (
+        f"they take {sum(demand.gib for demand in asked):.1f} GiB together; {room}, and a model over several GPUs has "
+        f"them to itself. What fits is {placement.described([kept, *others])}"
     )
 
 

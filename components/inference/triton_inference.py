@@ -189,7 +189,7 @@ class TritonInference(pulumi.ComponentResource):
 
     service: pulumi.Output[str]
     """Name of the Service of the first group: that of models without a group, else of the first model's."""
-    models: pulumi.Output[dict[str, str]]
+    model_services: pulumi.Output[dict[str, str]]
     """Model -> name of the Service that answers it, as `/v2/models/<model>`."""
     cold_start_s: pulumi.Output[dict[str, dict[str, float]]]
     """Service -> stage (node, image, weights, load, warm-up, total) -> estimated seconds of a cold start."""
@@ -212,7 +212,8 @@ class TritonInference(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
         prefix = args.get("repository_prefix", DEFAULT_PREFIX)
 
-        namespace = k8s.core.v1.Namespace(
+        # For whoever makes something in it that this component waits for, such as the `weights_claim`.
+        namespace = self.namespace_made = k8s.core.v1.Namespace(
             f"{name}-namespace",
             metadata={
                 "name": args["namespace"],
@@ -289,8 +290,9 @@ class TritonInference(pulumi.ComponentResource):
             standby.prepull(groups[0], args["prepull_images"], shared)
 
         self.service = services[groups[0].name].metadata.name
-        self.models = pulumi.Output.from_input(
-            {model.name: services[group.name].metadata.name for group in groups for model in group.models}
+        # As they are given, so that a preview knows them: whoever routes by them waits for the component.
+        self.model_services = pulumi.Output.from_input(
+            {model.name: group.service for group in groups for model in group.models}
         )
         self.cold_start_s = pulumi.Output.from_input({group.service: group.cold.seconds for group in groups})
         self.namespace = namespace.metadata.name
@@ -300,7 +302,7 @@ class TritonInference(pulumi.ComponentResource):
         self.register_outputs(
             {
                 "service": self.service,
-                "models": self.models,
+                "modelServices": self.model_services,
                 "coldStartS": self.cold_start_s,
                 "namespace": self.namespace,
                 "httpPort": self.http_port,

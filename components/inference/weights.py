@@ -3,7 +3,10 @@
 The "restricted" pod security standard has no hostPath, so pods cannot share a directory of their machine; a claim they
 can. It is a file system that many mount (EFS, Filestore), and no disk: a disk that many machines read has to be cloned
 for each version. One Job fills it, before the Deployments that read it change; pods copy from there to their local disk
-and verify again, so that a server's own reads do not depend on the file system, and what is broken in it starts nothing.
+and verify again, so that a server's own reads do not depend on the file system, and nothing starts of what is broken.
+
+What it saves are reads of the object store: of one that is far, is paid by the request, or throttles. It is not faster
+by itself (components.inference.cold_start.DEFAULT_CLAIM_GIB_S), and EFS takes money for what is read.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from components.inference.pod import (
 from components.labels import PURPOSE
 from components.security.traffic import DENY_ALL, outbound
 
-_MEMORY_GIB, _SCRATCH_GIB = 1.0, 1.0
+_MEMORY_GIB, _SCRATCH_GIB, _LOGS_GIB = 1.0, 0.5, 0.5
 """Parts under way are 16 of 16 MiB (workloads.serving.fetch)."""
 _TRIES = 6
 
@@ -52,7 +55,7 @@ def mirror(models: Sequence[Model], cloud: str, shared: Shared) -> pulumi.Resour
     digest = hashlib.sha256("\n".join([shared.image, *words]).encode()).hexdigest()[:10]
     security = restricted()
     security["security_context"]["fs_group_change_policy"] = "OnRootMismatch"
-    memory = {"memory": mebibytes(_MEMORY_GIB), "ephemeral-storage": mebibytes(_SCRATCH_GIB)}
+    memory = {"memory": mebibytes(_MEMORY_GIB), "ephemeral-storage": mebibytes(_SCRATCH_GIB + _LOGS_GIB)}
     return k8s.batch.v1.Job(
         f"{name}-job",
         metadata={**placed, "name": f"{name}-{digest}"},
