@@ -22,7 +22,7 @@ DEFAULT_QUEUE_OBJECTIVE_MS = 50.0
 USABLE_SHARE = 0.7
 """Of a machine's CPU and memory for each accelerator; the rest is for the kubelet, the driver and node agents."""
 
-_GROUP_NAME = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
+GROUP_NAME = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST = 63
 
@@ -145,9 +145,9 @@ def _settings(where: str, name: str, args: TritonInferenceArgs) -> dict[str, Gro
 
 
 def _check_name(argument: str, name: str, args: TritonInferenceArgs, group: str) -> None:
-    if not _GROUP_NAME.fullmatch(group):
+    if not GROUP_NAME.fullmatch(group):
         raise ValueError(f"{argument} is {group!r}; accepted are up to 20 lower-case letters, digits and dashes")
-    if group in ("warm", "prepull", "weights"):
+    if group in placement.RESERVED_NAMES:
         raise ValueError(f"{argument} is {group!r}, which is the name of something else here; take another")
     longest = max(name, args.get("service", name), key=len)
     if len(named_after(longest, group)) > _LONGEST:

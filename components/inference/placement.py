@@ -13,6 +13,9 @@ RESERVED_GIB = 1.0
 DEVICE_SHARE = 1.2
 """Of a model's files: what it takes of GPU memory once it is loaded and works, where nobody says. Not measured."""
 
+RESERVED_NAMES = ("warm", "prepull", "weights")
+"""No group's: they are what stands by is called (components.inference.standby, weights)."""
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -90,11 +93,11 @@ def too_large(demand: Demand, gib: float, several: bool = True) -> str:
 
 
 def _name(model: str, taken: Sequence[str]) -> str:
-    """A Kubernetes name after a model's, which no other group has."""
+    """A group's name after a model's, which no other group has: up to 20 letters, digits and dashes."""
     base = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[:20].strip("-") or "group"
-    return next(
-        name for name in (base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))) if name not in taken
-    )
+    base = base if base[0].isalpha() else f"m{base}"[:20].strip("-")
+    others = (f"{base[:15].strip('-')}-{number}" for number in range(2, len(taken) + len(RESERVED_NAMES) + 3))
+    return next(name for name in (base, *others) if name not in (*taken, *RESERVED_NAMES))
 
 
 def described(groups: Iterable[Group]) -> str:
