@@ -265,8 +265,8 @@ def test_a_cold_start_beyond_its_objective_is_refused_with_what_would_shorten_it
     said = refused(models=[SMALL], cold_start_objective_s=400)
     assert (
         "cold_start_objective_s is 400; a cold start takes 522 s: node 300 s (not measured), image 150 s (not "
-        "measured), weights 8 s (2.0 GiB from the object store at 0.25 GiB/s, not measured), load 4 s (2.0 GiB to each GPU at 0.5 "
-        "GiB/s, not measured), warm-up 60 s (not measured). What shortens the longest, node: warm_machines"
+        "measured), weights 8 s (2.0 GiB from the object store at 0.25 GiB/s, not measured), load 4 s (2.0 GiB to each "
+        "GPU at 0.5 GiB/s, not measured), warm-up 60 s (not measured). What shortens the longest, node: warm_machines"
     ) in said
     large = [{**SMALL, "group": "large", "size_gib": 17.0}]
     said = refused(models=[*large, SMALL | {"name": "x"}], cold_start_objective_s=150, warm_machines=1)
