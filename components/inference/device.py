@@ -46,8 +46,10 @@ class Device:
 
     @property
     def nvlink(self) -> bool:
-        """Whether the machine's GPUs reach each other past the PCIe bus. Slices never do."""
-        return CATALOG[self.accelerator].nvlink_gb_s > 0 and not self.mig_profile
+        """Whether the machine's GPUs reach each other past the PCIe bus; other vendors' accelerators always do. Slices
+        never do."""
+        kind = CATALOG[self.accelerator]
+        return (kind.nvlink_gb_s > 0 or kind.vendor != "nvidia") and not self.mig_profile
 
     def pods_to_a_machine(self, gpus: int) -> int:
         """Pods of that many GPUs which a machine takes, by its GPUs."""
