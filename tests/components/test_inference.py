@@ -215,7 +215,10 @@ def test_a_startup_that_cannot_be_is_refused(size: float, rate: float) -> None:
 
 
 def test_a_larger_model_has_longer_to_start_and_to_roll_out() -> None:
-    small, large = (plan_for(models=[{"name": "m", "version": 1, "size_gib": size}]) for size in (1.0, 100.0))
+    small, large = (
+        plan_for(models=[{"name": "m", "version": 1, "size_gib": size, "device_memory_gib": 10.0}])
+        for size in (1.0, 100.0)
+    )
     patience = [
         probe["failureThreshold"] * probe["periodSeconds"]
         for probe in (triton(plan)["startupProbe"] for plan in (small, large))
@@ -277,7 +280,9 @@ def test_cpu_and_memory_can_be_given() -> None:
 
 
 def test_pods_that_share_a_gpu_share_its_machine(aws: Plan) -> None:
-    alone, shared = (triton(plan)["resources"]["requests"] for plan in (aws, plan_for(pods_per_gpu=2)))
+    models = [{"name": "resnet50", "version": 3, "size_gib": 2.0}]
+    two = plan_for(pods_per_gpu=2, models=models)
+    alone, shared = (triton(plan)["resources"]["requests"] for plan in (aws, two))
     assert int(shared["cpu"].removesuffix("m")) * 2 == int(alone["cpu"].removesuffix("m"))
     assert _mebibytes(shared["memory"]) * 2 <= _mebibytes(alone["memory"]) + 2
 

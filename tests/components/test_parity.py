@@ -15,6 +15,7 @@ from planner.engine import PreviewFailed
 from planner.plan import UNKNOWN, Plan
 from tests.components import (
     parity_cluster,
+    parity_inference,
     parity_platform,
     parity_pools,
     parity_queue,
@@ -33,6 +34,7 @@ FEATURES: list[Feature] = sorted(
         *parity_queue.FEATURES,
         *parity_training.FEATURES,
         *parity_platform.FEATURES,
+        *parity_inference.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )

@@ -399,7 +399,8 @@ def test_right_settings_come_through_unchanged(data: st.DataObject) -> None:
     }
     if pool["fabric"] and machine.fabric.kind == "gpudirect-rdma":
         pool["zones"] = [f"{region.split(':')[1]}-a"]
-    model = {**BASE[MODEL][0], "accelerator": machine.accelerator, "gpus": data.draw(st.integers(1, machine.count))}
+    gpus = data.draw(st.sampled_from([n for n in range(1, machine.count + 1) if machine.count % n == 0]))
+    model = {**BASE[MODEL][0], "accelerator": machine.accelerator, "gpus": gpus, "overPcie": True}
     place = {
         "region": region,
         "cidr": data.draw(networks),
