@@ -12,6 +12,7 @@ from components.accelerators import accelerator, best_machine
 from components.cluster.addon_values import PODS_READY_MINUTES
 from components.inference.clouds import CLOUDS
 from components.inference.pod import Model
+from components.inference.scaling_checks import check_scaling
 
 if TYPE_CHECKING:
     from components.inference.triton_inference import TritonInferenceArgs
@@ -55,15 +56,14 @@ def checked_models(name: str, args: TritonInferenceArgs) -> list[Model]:
             ipaddress.ip_network(cidr)
         except ValueError as error:
             refuse(f"client_cidrs[{index}]", cidr, f"expected a network such as 10.0.0.0/16: {error}")
-    if args["min_replicas"] < 1:
-        refuse(
-            "min_replicas",
-            args["min_replicas"],
-            "accepted is 1 or more: without a pod nothing waits in its queue, so nothing would scale it up again. "
-            "A node pool scales to zero when nothing is deployed on it",
-        )
-    if args["max_replicas"] < args["min_replicas"]:
-        refuse("max_replicas", args["max_replicas"], f"accepted is min_replicas, {args['min_replicas']}, or more")
+    check_scaling(
+        where,
+        name,
+        args.get("scaling", {}),
+        least=args["min_replicas"],
+        most=args["max_replicas"],
+        models={model["name"] for model in args["models"]},
+    )
     for argument in (
         "queue_objective_ms",
         "load_bandwidth_gib_s",

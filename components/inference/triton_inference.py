@@ -17,7 +17,9 @@ from components.inference.arguments import (
 )
 from components.inference.clouds import CLOUDS
 from components.inference.pod import Server, pod_template
-from components.inference.scaling import autoscaler_spec
+from components.inference.scaler import scale
+from components.inference.scaling import Target, scaling_of
+from components.inference.scaling_args import ScalingArgs
 from components.inference.startup import progress_deadline_s, startup_probe
 from components.inference.traffic import GRPC, HTTP, METRICS, server_policy
 from components.labels import QUEUED
@@ -81,7 +83,7 @@ class TritonInferenceArgs(TypedDict):
     gpus: int
     """GPUs for each pod."""
     min_replicas: int
-    """Replicas that are always there, from 1: without a pod there is no queue to scale up on."""
+    """Replicas that are always there; from 1, or 0 with `scaling.scale_to_zero`."""
     max_replicas: int
     """Most replicas."""
     client_cidrs: list[str]
@@ -89,6 +91,8 @@ class TritonInferenceArgs(TypedDict):
     balancers are added on GCP."""
     queue_objective_ms: NotRequired[float]
     """Milliseconds that a request may wait in the queue before replicas are added; default 50."""
+    scaling: NotRequired[ScalingArgs]
+    """What else replicas go by, how fast they change, and whether there may be none."""
     load_bandwidth_gib_s: NotRequired[float]
     """GiB/s from the object store to local disk; default 0.25, what the smallest GPU machines sustain."""
     device_bandwidth_gib_s: NotRequired[float]
@@ -110,7 +114,7 @@ class TritonInferenceArgs(TypedDict):
     service: NotRequired[str]
     """Name of the Service; default the component's name."""
     service_annotations: NotRequired[dict[str, str]]
-    """Annotations of the Service, such as `cloud.google.com/neg`."""
+    """Annotations of the Service that clients send to, such as `cloud.google.com/neg`."""
     tags: NotRequired[dict[str, str]]
     """Tags of cloud resources."""
 
@@ -121,7 +125,8 @@ class TritonInference(pulumi.ComponentResource):
     Built in a namespace of its own, in this order: the identity that may read the model repository and nothing else;
     the network policies; the Service; the LocalQueue, where a `cluster_queue` is given; the Deployment, whose init
     container copies the models to local NVMe and verifies them before Triton loads just these; a disruption budget; the
-    autoscaler on queue time per request; the PodMonitor.
+    scaler, on the time that a request waits, on what waits for each replica and, where that is asked for, on what is
+    coming, with the activator before a server that may be at zero; the PodMonitor.
 
     Takes a Kubernetes provider, and the cloud's, from `opts`. What `opts.depends_on` names (operators, CRDs) is waited
     for by every child. ValueError, naming the argument, for anything that Kubernetes or the catalog would refuse.
@@ -137,6 +142,13 @@ class TritonInference(pulumi.ComponentResource):
     """Requests by gRPC."""
     metrics_port: pulumi.Output[int]
     """`/metrics`, on the pods; the Service does not offer it."""
+    request_service: pulumi.Output[str]
+    """Name of the Service that clients send HTTP requests to: `service`, or one of the same name before the activator
+    where the server may be at zero."""
+    request_namespace: pulumi.Output[str]
+    """Its namespace."""
+    request_port: pulumi.Output[int]
+    """Its port."""
 
     def __init__(self, name: str, args: TritonInferenceArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
         arguments.check(f"TritonInference {name!r}", args, TritonInferenceArgs)
@@ -147,6 +159,12 @@ class TritonInference(pulumi.ComponentResource):
         prefix = args.get("repository_prefix", DEFAULT_PREFIX)
         source = pulumi.Output.from_input(args["repository_url"]).apply(lambda url: checked_url(name, url, prefix))
         labels = {"app.kubernetes.io/name": "triton", "app.kubernetes.io/instance": name}
+        how = scaling_of(
+            args.get("scaling", {}),
+            least=int(args["min_replicas"]),
+            most=int(args["max_replicas"]),
+            queue_objective_ms=args.get("queue_objective_ms", DEFAULT_QUEUE_OBJECTIVE_MS),
+        )
 
         size_bytes = sum(model.size_gib for model in models) * _GIB
         startup = startup_probe(size_bytes, args.get("device_bandwidth_gib_s", DEFAULT_DEVICE_GIB_S) * _GIB)
@@ -195,7 +213,7 @@ class TritonInference(pulumi.ComponentResource):
             opts=child,
         )
         monitoring = args.get("monitoring_namespace", DEFAULT_MONITORING)
-        traffic = server_policy(labels, args["cloud"], args["client_cidrs"], monitoring)
+        traffic = server_policy(labels, args["cloud"], args["client_cidrs"], monitoring, activated=how.to_zero)
         policies = [
             k8s.networking.v1.NetworkPolicy(
                 f"{name}-{purpose}", metadata={**placed, "name": f"{name}-{purpose}"}, spec=spec, opts=child
@@ -227,7 +245,10 @@ class TritonInference(pulumi.ComponentResource):
                 **placed,
                 "name": args.get("service", name),
                 # Pulumi would wait for pods behind the Service, which wait for it: the Deployment's wait is for both.
-                "annotations": {"pulumi.com/skipAwait": "true", **args.get("service_annotations", {})},
+                "annotations": {
+                    "pulumi.com/skipAwait": "true",
+                    **({} if how.to_zero else args.get("service_annotations", {})),
+                },
             },
             spec={
                 "type": "ClusterIP",
@@ -292,16 +313,15 @@ class TritonInference(pulumi.ComponentResource):
             },
             opts=child,
         )
-        k8s.autoscaling.v2.HorizontalPodAutoscaler(
-            f"{name}-autoscaler",
-            metadata={**placed, "name": name},
-            spec=autoscaler_spec(
-                name,
-                int(args["min_replicas"]),
-                int(args["max_replicas"]),
-                args.get("queue_objective_ms", DEFAULT_QUEUE_OBJECTIVE_MS),
-            ),
-            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[deployment])),
+        front = scale(
+            name,
+            Target(name, args["namespace"], tuple(sorted({model.name for model in models})), deadline_s),
+            how,
+            service=args.get("service", name),
+            service_annotations=args.get("service_annotations", {}),
+            labels=labels,
+            child=child,
+            deployment=deployment,
         )
         k8s.apiextensions.CustomResource(
             f"{name}-monitor",
@@ -320,6 +340,7 @@ class TritonInference(pulumi.ComponentResource):
         self.http_port = pulumi.Output.from_input(HTTP)
         self.grpc_port = pulumi.Output.from_input(GRPC)
         self.metrics_port = pulumi.Output.from_input(METRICS)
+        self.request_service, self.request_namespace, self.request_port = front.service, front.namespace, front.port
         self.register_outputs(
             {
                 "service": self.service,
@@ -327,6 +348,9 @@ class TritonInference(pulumi.ComponentResource):
                 "httpPort": self.http_port,
                 "grpcPort": self.grpc_port,
                 "metricsPort": self.metrics_port,
+                "requestService": self.request_service,
+                "requestNamespace": self.request_namespace,
+                "requestPort": self.request_port,
             }
         )
 
