@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
 
 from components import GpuCluster, RegionalEndpoint, RegionalNetwork, TieredStorage, TrainingQueue, TritonInference
 from components.accelerators import CATALOG
-from components.inference.traffic import HTTP
+from components.inference.activator import destination
 from components.routing import neg_annotation, neg_name
+from stacks import scaling
+from stacks.serving import Model
 from stacks.settings import Region, Settings
 
 
@@ -44,7 +46,8 @@ class RegionalInference:
         if not models:
             return None
         name, namespace = f"{self._region.name}-triton", settings.serving.namespace
-        annotations = neg_annotation(neg_name(namespace, name), HTTP) if self._region.cloud == "gcp" else {}
+        front = _front(name, namespace, models)
+        annotations = neg_annotation(neg_name(*front[:2]), front[2]) if self._region.cloud == "gcp" else {}
         return TritonInference(
             name,
             {
@@ -63,9 +66,7 @@ class RegionalInference:
                 **_pool_of(settings, self._region, models[0].accelerator),
                 **({"cluster_queue": self._queue.serving_cluster_queue} if self._queue else {}),
                 "gpus": max(model.gpus for model in models),
-                "min_replicas": max(model.min_replicas for model in models),
-                "max_replicas": max(model.max_replicas for model in models),
-                "queue_objective_ms": min(model.queue_objective_ms for model in models),
+                **scaling.shared(models),
                 "client_cidrs": [self._region.cidr],
                 "service_annotations": annotations,
             },
@@ -76,6 +77,8 @@ class RegionalInference:
         door = settings.front_door
         if door is None or self.triton is None:
             return None
+        name, models = f"{self._region.name}-triton", settings.models_in(self._region)
+        namespace, service, port = _front(name, settings.serving.namespace, models)
         return RegionalEndpoint(
             f"{self._region.name}-endpoint",
             {
@@ -84,9 +87,9 @@ class RegionalInference:
                 "private_subnet_ids": self._network.private_subnet_ids,
                 "node_security_group_id": self._cluster.node_security_group_id,
                 "zones": self._network.zones,
-                "namespace": settings.serving.namespace,
-                "service": f"{self._region.name}-triton",
-                "port": HTTP,
+                "namespace": namespace,
+                "service": service,
+                "port": port,
                 "health_check_path": door.health_check_path,
                 "certificate_domain": door.domain,
                 "hosted_zone_id": door.hosted_zone_id,
@@ -94,6 +97,11 @@ class RegionalInference:
             },
             self._in_cluster(self.triton),
         )
+
+
+def _front(name: str, namespace: str, models: Sequence[Model]) -> tuple[str, str, int]:
+    """Namespace, name and port of the Service before a server of these models."""
+    return destination(namespace, name, to_zero=scaling.to_zero(models))
 
 
 def _pool_of(settings: Settings, region: Region, accelerator: str) -> dict[str, Any]:
