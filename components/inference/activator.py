@@ -1,5 +1,8 @@
 """Where clients of a server that may be at zero send their requests: KEDA's HTTP add-on, in which they wait.
 
+It waits as long as a replica may take to start. Load balancers don't: the front door's answer 504 after five minutes
+(components.routing.front.RESPONSE_TIMEOUT). The replica starts nevertheless, so who asks again finds it, or waits on.
+
 Fields: kedacore/http-add-on, config/crd/bases/http.keda.sh_interceptorroutes.yaml (`staticRoutes` are of 0.16).
 """
 

@@ -11,6 +11,7 @@ import pulumi_kubernetes as k8s
 
 from components.inference import activator, forecast, scaling
 from components.inference.scaling import Scaling, Target
+from components.inference.scaling_checks import check_idle
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def scale(
     `name` begins the resources' names, `service` is the Service before the pods, which has the `service_annotations`
     unless a Service before the activator has them. `child` are the options of the component's children.
     """
+    check_idle(f"TritonInference {name!r}", how.idle_s, target.start_s)
     placed: dict[str, Any] = {"namespace": target.namespace, "labels": dict(labels), "name": target.deployment}
     ready: list[pulumi.Resource] = [deployment]
     if how.forecasts:

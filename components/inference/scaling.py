@@ -22,8 +22,8 @@ API_VERSION = "keda.sh/v1alpha1"
 
 DEFAULT_PENDING_REQUESTS = 16.0
 """Two batches of eight. Not measured: `tune` finds the batch size that a model is served with."""
-DEFAULT_IDLE_S = 900
-"""About what a cold start takes: a server that went earlier would often be away for longer than it was idle."""
+LEAST_IDLE_S = 900
+"""A server that went earlier would often be away for longer than it was idle."""
 DEFAULT_ACTIVATOR_REQUESTS = 100
 """The HTTP add-on's own default."""
 DEFAULT_POLLING_S = 15
@@ -73,7 +73,8 @@ class Scaling:
     pending_requests: float = DEFAULT_PENDING_REQUESTS
     forecasts: tuple[Forecast, ...] = ()
     to_zero: bool = False
-    idle_s: int = DEFAULT_IDLE_S
+    idle_s: int | None = None
+    """None: as long as a replica takes to start, and LEAST_IDLE_S at least."""
     activator_requests: int = DEFAULT_ACTIVATOR_REQUESTS
     hosts: tuple[str, ...] = ()
     polling_s: int = DEFAULT_POLLING_S
@@ -106,7 +107,7 @@ def scaling_of(args: ScalingArgs, *, least: int, most: int, queue_objective_ms: 
         pending_requests=args.get("pending_requests", DEFAULT_PENDING_REQUESTS),
         forecasts=tuple(map(forecast.forecast_of, args.get("forecasts", ()))),
         to_zero=args.get("scale_to_zero", False),
-        idle_s=int(args.get("idle_s", DEFAULT_IDLE_S)),
+        idle_s=int(args["idle_s"]) if "idle_s" in args else None,
         activator_requests=int(args.get("activator_requests", DEFAULT_ACTIVATOR_REQUESTS)),
         hosts=tuple(args.get("hosts", ())),
         polling_s=int(args.get("polling_s", DEFAULT_POLLING_S)),
@@ -220,8 +221,9 @@ def scaled_object_spec(target: Target, scaling: Scaling) -> dict[str, Any]:
         "minReplicaCount": scaling.least,
         "maxReplicaCount": scaling.most,
         "pollingInterval": scaling.polling_s,
-        # From the last trigger that was active to zero; above zero it is `behavior` that counts.
-        "cooldownPeriod": scaling.idle_s,
+        # From the last trigger that was active to zero; above zero it is `behavior` that counts. Who asked first may
+        # have given up before the replica is there: it must not go before it came.
+        "cooldownPeriod": max(LEAST_IDLE_S, target.start_s) if scaling.idle_s is None else scaling.idle_s,
         "fallback": {
             "failureThreshold": FAILURES,
             # Of 0, KEDA would take a server away while it doesn't know whether anything waits.

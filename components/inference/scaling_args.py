@@ -44,7 +44,8 @@ class ScalingArgs(TypedDict):
     """Whether the server may have no replica at all, so that `min_replicas` may be 0. Requests then go through an
     activator, where they wait while a replica starts. Default false."""
     idle_s: NotRequired[int]
-    """With `scale_to_zero`: seconds without a request after which the last replica goes; default 900."""
+    """With `scale_to_zero`: seconds without a request after which the last replica goes; at least what a replica may
+    take to start. Default that, or 900."""
     activator_requests: NotRequired[int]
     """With `scale_to_zero`: requests under way, waiting or being answered, for each replica, as the activator counts
     them; default 100."""

@@ -66,6 +66,15 @@ def check_scaling(
     _check_forecasts(where, args.get("forecasts", ()), models)
 
 
+def check_idle(where: str, idle_s: int | None, start_s: int) -> None:
+    """ValueError for a server that would be taken away while it starts: who asked for it may have given up by then, and
+    who asks next would begin anew."""
+    if idle_s is not None and idle_s < start_s:
+        raise ValueError(
+            f"{where}: scaling.idle_s is {idle_s}; accepted is {start_s} or more, in which a replica may take to start"
+        )
+
+
 def _check_forecasts(where: str, forecasts: Collection[ForecastArgs], models: Collection[str]) -> None:
     seen: set[tuple[str, str]] = set()
     for index, one in enumerate(forecasts):
