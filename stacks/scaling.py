@@ -52,7 +52,7 @@ class Scaling(Part):
     to_zero: bool = False
     """whether there may be no replica at all; requests then wait in an activator while one starts"""
     idle_s: Positive | None = None
-    """with toZero: seconds without a request after which the last replica goes; absent: as long as one may take to start"""
+    """with toZero: seconds without a request after which the last replica goes; absent: what one may take to start"""
     hosts: tuple[Annotated[str, AfterValidator(accepted.domain)], ...] = ()
     """with toZero: host names by which requests are this model's; absent: any"""
     polling_s: Positive | None = None
