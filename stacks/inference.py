@@ -9,10 +9,11 @@ import pulumi
 
 from components import GpuCluster, RegionalEndpoint, RegionalNetwork, TieredStorage, TrainingQueue, TritonInference
 from components.accelerators import MachineType
+from components.inference.activator import destination
 from components.inference.groups import named_after
-from components.inference.traffic import HTTP
 from components.routing import neg_annotation, neg_name
 from components.storage.volumes import claim_name
+from stacks import scaling
 from stacks.devices import mig_profile, serving_pool, shared_by
 from stacks.serving import Model
 from stacks.settings import Region, Settings
@@ -98,14 +99,17 @@ class RegionalInference:
     def _name(self) -> str:
         return f"{self._region.name}-triton"
 
-    def _service(self, group: Sequence[Model]) -> str:
-        return named_after(self._name, group[0].group or "")
+    def _front(self, group: Sequence[Model]) -> tuple[str, str, int]:
+        """Namespace, name and port of the Service before a group's server."""
+        service = named_after(self._name, group[0].group or "")
+        return destination(self._settings.serving.namespace, service, to_zero=scaling.to_zero(group))
 
     def _annotations(self, group: Sequence[Model]) -> dict[str, str]:
         """What has Google's load balancer know a group's pods; AWS's is told by a binding."""
         if self._region.cloud != "gcp":
             return {}
-        return neg_annotation(neg_name(self._settings.serving.namespace, self._service(group)), HTTP)
+        namespace, service, port = self._front(group)
+        return neg_annotation(neg_name(namespace, service), port)
 
     def _endpoint(self, settings: Settings) -> RegionalEndpoint | None:
         """Where the front door's requests arrive: at the first group's Service, that of models without a group.
@@ -117,6 +121,7 @@ class RegionalInference:
         door = settings.front_door
         if door is None or self.triton is None:
             return None
+        namespace, service, port = self._front(_groups(settings.models_in(self._region))[0])
         return RegionalEndpoint(
             f"{self._region.name}-endpoint",
             {
@@ -125,9 +130,9 @@ class RegionalInference:
                 "private_subnet_ids": self._network.private_subnet_ids,
                 "node_security_group_id": self._cluster.node_security_group_id,
                 "zones": self._network.zones,
-                "namespace": settings.serving.namespace,
-                "service": self._service(_groups(settings.models_in(self._region))[0]),
-                "port": HTTP,
+                "namespace": namespace,
+                "service": service,
+                "port": port,
                 "health_check_path": door.health_check_path,
                 "certificate_domain": door.domain,
                 "hosted_zone_id": door.hosted_zone_id,
@@ -155,9 +160,7 @@ def _of_group(models: Sequence[Model]) -> dict[str, Any]:
     """What the replicas of a group need, all of whose models are in each of them."""
     return {
         "gpus": max(model.gpus for model in models),
-        "min_replicas": max(model.min_replicas for model in models),
-        "max_replicas": max(model.max_replicas for model in models),
-        "queue_objective_ms": min(model.queue_objective_ms for model in models),
+        **scaling.shared(models),
     }
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from stacks import accepted
-from stacks.fields import Part, Place, Positive, Text
+from stacks.fields import Count, Part, Place, Positive, Text
+from stacks.scaling import Scaling
 
 
 class Serving(Part):
@@ -46,11 +47,13 @@ class Model(Part):
     """memory that it takes on each accelerator in GiB; absent: 1.2 times its files, divided by gpus"""
     group: Annotated[str, AfterValidator(accepted.model_group)] | None = None
     """models of one group share their replicas, and scale by themselves; absent: the group of all that name none"""
-    min_replicas: Positive
-    """fewest replicas in each region, from 1: without one there is no queue to scale up on"""
+    min_replicas: Count
+    """fewest replicas in each region, from 1: without one there is no queue to scale up on; 0 with scaling.toZero"""
     max_replicas: Positive
     """most replicas in each region"""
     queue_objective_ms: Annotated[float, Field(gt=0)] = 50.0
     """milliseconds that a request may wait in the queue before replicas are added"""
+    scaling: Scaling | None = None
+    """what else replicas go by, and how fast they change; absent: the defaults"""
     regions: Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
     """regions that serve it; absent: all that serve"""

@@ -5,6 +5,8 @@ compatibility matrix: Kubernetes 1.30 to 1.36), kubernetes-sigs/kueue v0.19.2, a
 prometheus-community/helm-charts, NVIDIA/gpu-operator v26.7.0, aws-neuron/neuron-helm-charts 1.10.0,
 ray-project/kuberay v1.7.0; kubeflow/trainer v2.4.0 (its releases, November 2026; the values were read at v2.3.0, which
 brings JobSet 0.12.0). Kueue 0.19 is built against Trainer 2.2 and KubeRay 1.6 and asks for Trainer 2.0 or later.
+kedacore/charts: KEDA 2.21.1 (released on 2026-11-16; the values were read at 2.20.2) and its HTTP add-on 0.16.0
+(released on 2026-09-16; the values were read a month before), both found on 2026-11-29.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ class Chart:
 
 EKS_CHARTS = "https://aws.github.io/eks-charts"
 PROMETHEUS_CHARTS = "https://prometheus-community.github.io/helm-charts"
+KEDA_CHARTS = "https://kedacore.github.io/charts"
 
 KARPENTER_CRDS = Chart("oci://public.ecr.aws/karpenter/karpenter-crd", "1.14.1")
 KARPENTER = Chart("oci://public.ecr.aws/karpenter/karpenter", "1.14.1")
@@ -42,7 +45,8 @@ KUEUE = Chart("oci://registry.k8s.io/kueue/charts/kueue", "0.19.2")
 TRAINER = Chart("oci://ghcr.io/kubeflow/charts/kubeflow-trainer", "2.4.0")
 KUBERAY = Chart("kuberay-operator", "1.7.0", "https://ray-project.github.io/kuberay-helm")
 PROMETHEUS_STACK = Chart("kube-prometheus-stack", "88.5.3", PROMETHEUS_CHARTS)
-PROMETHEUS_ADAPTER = Chart("prometheus-adapter", "5.3.0", PROMETHEUS_CHARTS)
+KEDA = Chart("keda", "2.21.1", KEDA_CHARTS)
+KEDA_HTTP = Chart("keda-add-ons-http", "0.16.0", KEDA_CHARTS)
 
 
 def release(

@@ -14,6 +14,8 @@ from components.inference.cold_start import ColdStart, Help
 from components.inference.device import Device, check_several
 from components.inference.placement import Demand
 from components.inference.pod import Model
+from components.inference.scaling import Scaling, scaling_of
+from components.inference.scaling_checks import check_idle, check_scaling
 
 if TYPE_CHECKING:
     from components.inference.triton_inference import GroupArgs, TritonInferenceArgs
@@ -37,9 +39,7 @@ class ModelGroup:
     device: Device
     gpus: int
     """For each pod."""
-    least: int
-    most: int
-    queue_objective_ms: float
+    scaling: Scaling
     cpu: float
     memory_gib: float
     service: str
@@ -92,15 +92,6 @@ def _group(
     device = _of_size(args, device, gpus)
     _check_memory(here, group, models, device)
     _check_gpus(here, models, gpus, device)
-    least = int(own.get("min_replicas", args["min_replicas"]))
-    most = int(own.get("max_replicas", args["max_replicas"]))
-    if least < 1:
-        raise ValueError(
-            f"{here}: min_replicas is {least}; accepted is 1 or more: without a pod nothing waits in its queue, so "
-            "nothing would scale it up again. A node pool scales to zero when nothing is deployed on it"
-        )
-    if most < least:
-        raise ValueError(f"{here}: max_replicas is {most}; accepted is min_replicas, {least}, or more")
     for argument in ("queue_objective_ms", "cpu", "memory_gib"):
         number = own.get(argument, 1)
         if not isinstance(number, (int, float)) or not 0 < number < float("inf"):
@@ -109,6 +100,8 @@ def _group(
     objective = args.get("cold_start_objective_s")
     if objective is not None and (said := cold_start.beyond(cold, objective)):
         raise ValueError(f"{here}: cold_start_objective_s is {objective:g}; {said}")
+    scaling = _scaling(here, named_after(name, group), args, own, models)
+    check_idle(here, scaling.idle_s, cold.deadline_s)
     cpu, memory = _share(args, device, gpus)
     service = named_after(args.get("service", name), group)
     return ModelGroup(
@@ -116,15 +109,40 @@ def _group(
         models=models,
         device=device,
         gpus=gpus,
-        least=least,
-        most=most,
-        queue_objective_ms=own.get("queue_objective_ms", args.get("queue_objective_ms", DEFAULT_QUEUE_OBJECTIVE_MS)),
+        scaling=scaling,
         cpu=own.get("cpu", args.get("cpu", cpu)),
         memory_gib=own.get("memory_gib", args.get("memory_gib", memory)),
         service=service,
         # Annotations of a load balancer name one Service; another group's has its own.
         service_annotations=own.get("service_annotations", {} if group else args.get("service_annotations", {})),
         cold=cold,
+    )
+
+
+def _scaling(
+    here: str,
+    called: str,
+    args: TritonInferenceArgs,
+    own: GroupArgs | dict[str, Any],
+    models: Sequence[Model],
+) -> Scaling:
+    """How a group scales: where it says nothing itself, as the server does, with the forecasts of its own models."""
+    names = {model.name for model in models}
+    given: Any = own.get("scaling")
+    if given is None:
+        given = dict(args.get("scaling", {}))
+        known = {one["name"] for one in args["models"]}
+        forecasts = [one for one in given.get("forecasts", ()) if one["model"] in names or one["model"] not in known]
+        if "forecasts" in given:
+            given["forecasts"] = forecasts
+    least = own.get("min_replicas", args["min_replicas"])
+    most = own.get("max_replicas", args["max_replicas"])
+    check_scaling(here, called, given, least=least, most=most, models=names)
+    return scaling_of(
+        given,
+        least=int(least),
+        most=int(most),
+        queue_objective_ms=own.get("queue_objective_ms", args.get("queue_objective_ms", DEFAULT_QUEUE_OBJECTIVE_MS)),
     )
 
 

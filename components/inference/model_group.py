@@ -15,7 +15,8 @@ import pulumi_kubernetes as k8s
 
 from components.inference.groups import ModelGroup
 from components.inference.pod import Machines, Server, pod_template
-from components.inference.scaling import autoscaler_spec
+from components.inference.scaler import Front, scale
+from components.inference.scaling import Target
 from components.inference.traffic import GRPC, HTTP, server_policy
 from components.training import queues
 
@@ -27,6 +28,9 @@ class Shared:
     name: str
     """The component's."""
     namespace: pulumi.Output[str]
+    """Of the Namespace that was made."""
+    namespace_name: str
+    """The same, as it was given."""
     image: str
     source: pulumi.Input[str]
     claim: str
@@ -69,8 +73,9 @@ def server_of(group: ModelGroup, shared: Shared) -> Server:
     )
 
 
-def build(group: ModelGroup, shared: Shared) -> k8s.core.v1.Service:
-    """Everything of one group, in the order in which it exists. Returns the Service that answers for its models."""
+def build(group: ModelGroup, shared: Shared) -> tuple[k8s.core.v1.Service, Front]:
+    """Everything of one group, in the order in which it exists. Returns the Service that answers for its models, and
+    the one that clients send to, which is another where an activator is before it."""
     called = group.called(shared.name)
     labels = labels_of(called)
     placed: dict[str, Any] = {"namespace": shared.namespace, "labels": labels}
@@ -78,7 +83,9 @@ def build(group: ModelGroup, shared: Shared) -> k8s.core.v1.Service:
     traffic = k8s.networking.v1.NetworkPolicy(
         f"{called}-traffic",
         metadata={**placed, "name": f"{called}-traffic"},
-        spec=server_policy(labels, cloud, shared.client_cidrs, shared.monitoring_namespace),
+        spec=server_policy(
+            labels, cloud, shared.client_cidrs, shared.monitoring_namespace, activated=group.scaling.to_zero
+        ),
         opts=shared.opts,
     )
     service = k8s.core.v1.Service(
@@ -87,7 +94,10 @@ def build(group: ModelGroup, shared: Shared) -> k8s.core.v1.Service:
             **placed,
             "name": group.service,
             # Pulumi would wait for pods behind the Service, which wait for it: the Deployment's wait is for both.
-            "annotations": {"pulumi.com/skipAwait": "true", **group.service_annotations},
+            "annotations": {
+                "pulumi.com/skipAwait": "true",
+                **({} if group.scaling.to_zero else group.service_annotations),
+            },
         },
         spec={
             "type": "ClusterIP",
@@ -111,7 +121,21 @@ def build(group: ModelGroup, shared: Shared) -> k8s.core.v1.Service:
         },
         opts=shared.opts,
     )
-    _scaler(group, shared, placed, deployment)
+    front = scale(
+        called,
+        Target(
+            called,
+            shared.namespace_name,
+            tuple(sorted({model.name for model in group.models})),
+            group.cold.deadline_s,
+        ),
+        group.scaling,
+        service=group.service,
+        service_annotations=group.service_annotations,
+        labels=labels,
+        child=shared.opts,
+        deployment=deployment,
+    )
     k8s.apiextensions.CustomResource(
         f"{called}-monitor",
         api_version="monitoring.coreos.com/v1",
@@ -123,7 +147,7 @@ def build(group: ModelGroup, shared: Shared) -> k8s.core.v1.Service:
         },
         opts=shared.opts,
     )
-    return service
+    return service, front
 
 
 def _deployment(group: ModelGroup, shared: Shared, after: Sequence[pulumi.Resource]) -> k8s.apps.v1.Deployment:
@@ -158,14 +182,4 @@ def _deployment(group: ModelGroup, shared: Shared, after: Sequence[pulumi.Resour
                 custom_timeouts=pulumi.CustomTimeouts(create=f"{deadline_s}s", update=f"{deadline_s}s"),
             ),
         ),
-    )
-
-
-def _scaler(group: ModelGroup, shared: Shared, placed: dict[str, Any], deployment: k8s.apps.v1.Deployment) -> None:
-    called = group.called(shared.name)
-    k8s.autoscaling.v2.HorizontalPodAutoscaler(
-        f"{called}-autoscaler",
-        metadata={**placed, "name": called},
-        spec=autoscaler_spec(called, group.least, group.most, group.queue_objective_ms),
-        opts=pulumi.ResourceOptions.merge(shared.opts, pulumi.ResourceOptions(depends_on=[deployment])),
     )

@@ -17,6 +17,7 @@ from components.inference.arguments import (
     checked_url,
 )
 from components.inference.model_group import Shared, labels_of
+from components.inference.scaling_args import ScalingArgs
 from components.inference.traffic import GRPC, HTTP, METRICS
 from components.labels import QUEUED
 from components.security import WorkloadIdentity
@@ -54,11 +55,13 @@ class GroupArgs(TypedDict):
     gpus: NotRequired[int]
     """GPUs for each pod."""
     min_replicas: NotRequired[int]
-    """Replicas that are always there, from 1."""
+    """Replicas that are always there; from 1, or 0 with `scaling.scale_to_zero`."""
     max_replicas: NotRequired[int]
     """Most replicas."""
     queue_objective_ms: NotRequired[float]
     """Milliseconds that a request may wait in the queue before replicas are added."""
+    scaling: NotRequired[ScalingArgs]
+    """What else its replicas go by; default the server's, with the forecasts of its own models."""
     cpu: NotRequired[float]
     """Cores for each pod."""
     memory_gib: NotRequired[float]
@@ -115,7 +118,7 @@ class TritonInferenceArgs(TypedDict):
     gpus: int
     """GPUs for each pod."""
     min_replicas: int
-    """Replicas of each group that are always there, from 1: without a pod there is no queue to scale up on."""
+    """Replicas of each group that are always there; from 1, or 0 with `scaling.scale_to_zero`."""
     max_replicas: int
     """Most replicas of each group."""
     client_cidrs: list[str]
@@ -123,6 +126,8 @@ class TritonInferenceArgs(TypedDict):
     balancers are added on GCP."""
     queue_objective_ms: NotRequired[float]
     """Milliseconds that a request may wait in the queue before replicas are added; default 50."""
+    scaling: NotRequired[ScalingArgs]
+    """What else replicas go by, how fast they change, and whether there may be none."""
     load_bandwidth_gib_s: NotRequired[float]
     """GiB/s from the object store to local disk; default 0.25, what the smallest GPU machines sustain."""
     device_bandwidth_gib_s: NotRequired[float]
@@ -164,7 +169,7 @@ class TritonInferenceArgs(TypedDict):
     """Name of the Service of models without a group, and the beginning of the others' names; default the component's
     name."""
     service_annotations: NotRequired[dict[str, str]]
-    """Annotations of the Service of models without a group, such as `cloud.google.com/neg`."""
+    """Annotations of the Service that clients of models without a group send to, such as `cloud.google.com/neg`."""
     tags: NotRequired[dict[str, str]]
     """Tags of cloud resources."""
 
@@ -176,8 +181,9 @@ class TritonInference(pulumi.ComponentResource):
     the network policy that denies everything; the LocalQueue, where a `cluster_queue` is given; with a `weights_claim`
     the Job that fills it. Then for each group of models (components.inference.model_group) its network policy, its
     Service, its Deployment, whose init container copies the models to local NVMe and verifies them before Triton loads
-    just these, a disruption budget, the autoscaler on queue time per request, and the PodMonitor. Last what stands by:
-    the placeholders of `warm_machines`, and the DaemonSet that pulls images.
+    just these, a disruption budget, the scaler, on the time that a request waits, on what waits for each replica and,
+    where that is asked for, on what is coming, with the activator before a server that may be at zero, and the
+    PodMonitor. Last what stands by: the placeholders of `warm_machines`, and the DaemonSet that pulls images.
 
     What a group builds follows from its own models and arguments alone, names included: a model that is added to one
     group, or in a new one, changes no other group's Deployment.
@@ -201,6 +207,13 @@ class TritonInference(pulumi.ComponentResource):
     """Requests by gRPC."""
     metrics_port: pulumi.Output[int]
     """`/metrics`, on the pods; the Service does not offer it."""
+    request_service: pulumi.Output[str]
+    """Name of the Service that clients send HTTP requests to: `service`, or one of the same name before the activator
+    where the server may be at zero."""
+    request_namespace: pulumi.Output[str]
+    """Its namespace."""
+    request_port: pulumi.Output[int]
+    """Its port."""
 
     def __init__(self, name: str, args: TritonInferenceArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
         arguments.check(f"TritonInference {name!r}", args, TritonInferenceArgs)
@@ -268,6 +281,7 @@ class TritonInference(pulumi.ComponentResource):
         shared = Shared(
             name=name,
             namespace=namespace.metadata.name,
+            namespace_name=args["namespace"],
             image=args["image"],
             source=pulumi.Output.from_input(args["repository_url"]).apply(lambda url: checked_url(name, url, prefix)),
             claim=args.get("weights_claim", ""),
@@ -283,13 +297,14 @@ class TritonInference(pulumi.ComponentResource):
         if shared.claim:
             models = [model for group in groups for model in group.models]
             after.append(weights.mirror(models, args["cloud"], shared))
-        services = {group.name: model_group.build(group, shared) for group in groups}
+        built = {group.name: model_group.build(group, shared) for group in groups}
         if warm := int(args.get("warm_machines", 0)):
             standby.warm_pool(groups, warm, shared)
         if "prepull_images" in args:
             standby.prepull(groups[0], args["prepull_images"], shared)
 
-        self.service = services[groups[0].name].metadata.name
+        service, front = built[groups[0].name]
+        self.service = service.metadata.name
         # As they are given, so that a preview knows them: whoever routes by them waits for the component.
         self.model_services = pulumi.Output.from_input(
             {model.name: group.service for group in groups for model in group.models}
@@ -299,6 +314,7 @@ class TritonInference(pulumi.ComponentResource):
         self.http_port = pulumi.Output.from_input(HTTP)
         self.grpc_port = pulumi.Output.from_input(GRPC)
         self.metrics_port = pulumi.Output.from_input(METRICS)
+        self.request_service, self.request_namespace, self.request_port = front.service, front.namespace, front.port
         self.register_outputs(
             {
                 "service": self.service,
@@ -308,5 +324,8 @@ class TritonInference(pulumi.ComponentResource):
                 "httpPort": self.http_port,
                 "grpcPort": self.grpc_port,
                 "metricsPort": self.metrics_port,
+                "requestService": self.request_service,
+                "requestNamespace": self.request_namespace,
+                "requestPort": self.request_port,
             }
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.components import parity_scaling
 from tests.components.parity import Arguments, Change, Feature, NotOffered, Offered, values
 from tests.samples import H100S
 
@@ -27,13 +28,18 @@ def _grouped(args: Arguments) -> Arguments:
     return {**args, "models": [*args["models"], vision], "groups": [{"name": "vision", "max_replicas": 2}]}
 
 
+def _grouped_scaling(args: Arguments) -> Arguments:
+    grouped = _grouped(args)
+    return {**grouped, "groups": [{**grouped["groups"][0], "scaling": {"pending_requests": 5}}]}
+
+
 def _over_several(args: Arguments) -> Arguments:
     model = {"name": "llm", "version": 1, "size_gib": 60.0, "gpus": 4, "over_pcie": True}
-    return {**args, "models": [model], "gpus": 4}
+    return {**args, "models": [model], "gpus": 4, "scaling": {}}
 
 
 def _over_pcie(args: Arguments) -> Arguments:
-    return {**args, "models": [{"name": "llm", "version": 1, "size_gib": 60.0, "gpus": 4}], "gpus": 4}
+    return {**args, "models": [{"name": "llm", "version": 1, "size_gib": 60.0, "gpus": 4}], "gpus": 4, "scaling": {}}
 
 
 def _cut(args: Arguments) -> Arguments:
@@ -53,6 +59,24 @@ FEATURES = [
             lambda p: {"sample", "sample-vision"} == set(values(p, DEPLOYMENT, "metadata.name")),
         ),
         change=_grouped,
+    ),
+    inference(
+        "A group scales as it is told, else as the server does",
+        " ".join(
+            f"groups.{argument}" for one in parity_scaling.FEATURES for argument in one.arguments if "." in argument
+        ),
+        Offered(
+            "a ScaledObject for each group",
+            lambda p: (
+                {
+                    each["metadata"]["threshold"]
+                    for each in values(p, parity_scaling.SCALER, "spec.triggers")
+                    if each["name"] == "pending"
+                }
+                == {"16", "5"}
+            ),
+        ),
+        change=_grouped_scaling,
     ),
     inference(
         "A model over several GPUs of one machine",

@@ -12,7 +12,7 @@ from components.inference import TritonInference
 from planner.plan import Plan
 from tests.components.test_inference import AWS, DEPLOYMENT, GCP, POLICY, plan_for, pod, triton
 
-SERVICE = "kubernetes:core/v1:Service"
+SERVICE, SCALER = "kubernetes:core/v1:Service", "kubernetes:keda.sh/v1alpha1:ScaledObject"
 SMALL = {"name": "bert", "version": 1, "size_gib": 2.0}
 OTHER = {"name": "clip", "version": 2, "size_gib": 4.0, "group": "vision"}
 OWN = {"name": "vision", "min_replicas": 1, "max_replicas": 3, "queue_objective_ms": 200.0, "cpu": 2.0}
@@ -47,7 +47,7 @@ def test_a_group_has_everything_of_its_own_and_identity_and_namespace_are_shared
         DEPLOYMENT,
         SERVICE,
         "kubernetes:policy/v1:PodDisruptionBudget",
-        "kubernetes:autoscaling/v2:HorizontalPodAutoscaler",
+        SCALER,
         "kubernetes:monitoring.coreos.com/v1:PodMonitor",
     ):
         assert {r.inputs["metadata"]["name"] for r in two.of_type(type)} == names, type
@@ -90,15 +90,28 @@ def test_no_selector_of_one_group_means_pods_of_another(two: Plan) -> None:
 
 
 def test_a_group_scales_by_itself(two: Plan) -> None:
-    scalers = {
-        name: of(two, "kubernetes:autoscaling/v2:HorizontalPodAutoscaler", name)["spec"]
-        for name in ("chat", "chat-vision")
-    }
-    assert [(s["minReplicas"], s["maxReplicas"]) for s in scalers.values()] == [(2, 8), (1, 3)]
+    scalers = {name: of(two, SCALER, name)["spec"] for name in ("chat", "chat-vision")}
+    assert [(s["minReplicaCount"], s["maxReplicaCount"]) for s in scalers.values()] == [(2, 8), (1, 3)]
     assert {name: s["scaleTargetRef"]["name"] for name, s in scalers.items()} == {n: n for n in scalers}
-    assert [s["metrics"][0]["pods"]["target"]["averageValue"] for s in scalers.values()] == ["50m", "200m"]
+    assert [s["triggers"][0]["metadata"]["threshold"] for s in scalers.values()] == ["50", "200"]
     requests = of(two, DEPLOYMENT, "chat-vision")["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]
     assert requests["cpu"] == "2000m"
+
+
+def test_a_group_may_be_at_zero_while_the_other_stands_and_a_forecast_is_of_the_group_of_its_model() -> None:
+    forecasts = [{"model": name, "requests_per_replica_s": 10.0} for name in ("bert", "clip")]
+    both = plan_for(AWS, **{**TWO, "scaling": {"forecasts": forecasts}})
+    for name, model in (("chat", "bert"), ("chat-vision", "clip")):
+        assert [t["name"] for t in of(both, SCALER, name)["spec"]["triggers"][2:]] == [f"forecast-{model}-trend"]
+    zero = {**OWN, "min_replicas": 0, "scaling": {"scale_to_zero": True}}
+    plan = plan_for(AWS, **{**TWO, "groups": [zero]})
+    fewest = {name: of(plan, SCALER, name)["spec"]["minReplicaCount"] for name in ("chat", "chat-vision")}
+    assert fewest == {"chat": 2, "chat-vision": 0}
+    assert [r.inputs["metadata"]["name"] for r in plan.of_type("kubernetes:http.keda.sh/v1beta1:InterceptorRoute")] == [
+        "chat-vision"
+    ]
+    said = refused(**TWO, scaling={"forecasts": [{"model": "nobody", "requests_per_replica_s": 1.0}]})
+    assert "scaling.forecasts[0].model is 'nobody'; the server has bert" in said
 
 
 def test_each_model_has_a_service_that_answers_it() -> None:
@@ -148,7 +161,7 @@ def test_without_groups_nothing_is_named_otherwise_than_before() -> None:
     assert names == {
         f"chat-{what}"
         for what in (
-            *("namespace", "account", "deny-all", "traffic", "service", "deployment", "budget", "autoscaler"),
+            *("namespace", "account", "deny-all", "traffic", "service", "deployment", "budget", "scaler"),
             "monitor",
         )
     }

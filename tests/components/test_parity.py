@@ -19,6 +19,7 @@ from tests.components import (
     parity_platform,
     parity_pools,
     parity_queue,
+    parity_scaling,
     parity_storage,
     parity_training,
 )
@@ -35,6 +36,7 @@ FEATURES: list[Feature] = sorted(
         *parity_training.FEATURES,
         *parity_platform.FEATURES,
         *parity_inference.FEATURES,
+        *parity_scaling.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )

@@ -10,7 +10,7 @@ from typing import Any
 from tests.faults.fault import Fault, State, all_of, remove, the
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
-AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
+AUTOSCALER = "kubernetes:keda.sh/v1alpha1:ScaledObject"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 KARPENTER_POOL = "kubernetes:karpenter.sh/v1:NodePool"
 NODE_POOL = "gcp:container/nodePool:NodePool"
@@ -229,7 +229,7 @@ def one_to_a_zone(states: list[State]) -> None:
 
 
 def many_replicas(states: list[State]) -> None:
-    the(states, AUTOSCALER, "ap-northeast-1")["inputs"]["spec"]["maxReplicas"] = 32
+    the(states, AUTOSCALER, "ap-northeast-1")["inputs"]["spec"]["maxReplicaCount"] = 32
 
 
 def pool_lowered(states: list[State]) -> None:

@@ -236,7 +236,7 @@ WRONG: list[tuple[str, Any, str | None, str]] = [
     ("ai-cloud:serving", {"image": "a/b:1"}, "ai-cloud:serving.namespace", "is missing; expected Kubernetes namespace"),
     (f"{MODEL}[0].accelerator", "t4", None, "an accelerator of a serving pool in aws:us-east-1: l4"),
     (f"{MODEL}[0].gpus", 2, None, "at most 1, as many as a machine of serving has in"),
-    (f"{MODEL}[0].minReplicas", 0, None, "at least 1"),
+    (f"{MODEL}[0].minReplicas", 0, None, "1 or more, or scaling.toZero"),
     (f"{MODEL}[1]", {**BASE[MODEL][0], "name": "other", "accelerator": "h100-80gb"}, f"{MODEL}[1].accelerator",
      "an accelerator of a serving pool"),
     (f"{POOLS}[1].zones", ["us-east-1a"], f"{POOLS}[1].zones[0]", "a zone of the pool's one region"),
