@@ -46,6 +46,6 @@ def _alike(models: Mapping[int, Model], regions: list[Region]) -> Iterator[Probl
                 if mine != theirs and index not in told:
                     told.add(index)
                     accepted = (
-                        f"{str(theirs).lower()}, as models[{first}] has it: {place.region} serves both from one server"
+                        f"{str(theirs).lower()}, as models[{first}] has it: one server of {place.region} has both"
                     )
                     yield Problem(f"ai-cloud:models[{index}].scaling.toZero", mine, accepted)

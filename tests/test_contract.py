@@ -22,7 +22,6 @@ import pulumi_kubernetes as k8s
 import pytest
 from torch.distributed.run import config_from_args
 
-from components.cluster.addon_values import prometheus_adapter
 from components.inference import TritonInference
 from components.training import HyperparameterSweep, RayCluster, RayJob, TrainingJob, TrainingRuntimes
 from planner.plan import UNKNOWN, Plan, Resource
@@ -426,9 +425,3 @@ def _planted(value: Any, old: str, new: str) -> Any:
     if isinstance(value, list):
         return [_planted(item, old, new) for item in value]
     return new if value == old else value
-
-
-def test_what_autoscalers_look_at_is_what_the_metrics_adapter_makes(inference: Plan) -> None:
-    scalers = inference.of_type("kubernetes:autoscaling/v2:HorizontalPodAutoscaler")
-    metrics = {metric["pods"]["metric"]["name"] for scaler in scalers for metric in scaler.inputs["spec"]["metrics"]}
-    assert metrics == {rule["name"]["as"] for rule in prometheus_adapter()["rules"]["custom"]}

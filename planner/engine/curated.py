@@ -247,7 +247,6 @@ ORDERED: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("autoscaling", "totalMinNodeCount", "totalMaxNodeCount"),
     ),
     "kubernetes:autoscaling/v2:HorizontalPodAutoscaler": (("spec", "minReplicas", "maxReplicas"),),
-    "kubernetes:keda.sh/v1alpha1:ScaledObject": (("spec", "minReplicaCount", "maxReplicaCount"),),
 }
 """Type -> numbers inside one object that may not descend."""
 

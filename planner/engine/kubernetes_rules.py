@@ -298,6 +298,10 @@ _TRIGGER_METADATA = {
 """What KEDA refuses a trigger without, of the types that serving is scaled by (kedacore/keda v2.20, pkg/scalers)."""
 
 
+_REPLICAS = {"idle": None, "min": 0, "max": 100}
+"""Numbers of replicas of a ScaledObject, with KEDA's defaults."""
+
+
 def _scaled_object(spec: Mapping[str, Any]) -> Iterator[Problem]:
     """What KEDA's webhook and scalers refuse (apis/keda/v1alpha1/scaledobject_webhook.go)."""
     triggers = _objects(spec.get("triggers"))
@@ -312,7 +316,9 @@ def _scaled_object(spec: Mapping[str, Any]) -> Iterator[Problem]:
                 yield f"{path}.{key}", f"{value!r}: expected a text, such as {str(value).lower()!r}", "error"
         if trigger.get("type") in ("cpu", "memory") and spec.get("minReplicaCount") == 0 and len(triggers) == 1:
             yield "spec.minReplicaCount", f"0: a pod that isn't there uses no {trigger['type']} to scale by", "error"
-    idle, fewest = spec.get("idleReplicaCount"), spec.get("minReplicaCount", 0)
+    idle, fewest, most = (spec.get(f"{name}ReplicaCount", default) for name, default in _REPLICAS.items())
+    if isinstance(fewest, int | float) and isinstance(most, int | float) and fewest > most:
+        yield "spec.minReplicaCount", f"{fewest} exceeds maxReplicaCount, which is {most}", "error"
     if isinstance(idle, int | float) and isinstance(fewest, int | float) and idle >= fewest:
         yield "spec.idleReplicaCount", f"{idle}: expected fewer than minReplicaCount, which is {fewest}", "error"
 
