@@ -7,8 +7,18 @@ from typing import Any
 
 import pulumi
 
-from components import GpuCluster, RegionalEndpoint, RegionalNetwork, TieredStorage, TrainingQueue, TritonInference
+from components import (
+    GpuCluster,
+    InferenceRoute,
+    RegionalEndpoint,
+    RegionalNetwork,
+    TieredStorage,
+    TrainingQueue,
+    TritonInference,
+)
 from components.accelerators import CATALOG
+from components.inference import RouteBackendArgs
+from components.inference.route_rules import WEIGHTS_TOTAL
 from components.inference.traffic import HTTP
 from components.routing import neg_annotation, neg_name
 from stacks.settings import Region, Settings
@@ -33,6 +43,7 @@ class RegionalInference:
         )  # fmt: skip
         self._place: dict[str, Any] = {"cloud": region.cloud, "region": region.name, "tags": dict(tags)}
         self.triton = self._triton(settings)
+        self.route = self._route(settings)
         self.endpoint = self._endpoint(settings)
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
@@ -44,7 +55,8 @@ class RegionalInference:
         if not models:
             return None
         name, namespace = f"{self._region.name}-triton", settings.serving.namespace
-        annotations = neg_annotation(neg_name(namespace, name), HTTP) if self._region.cloud == "gcp" else {}
+        # Whoever answers the load balancer has its endpoint groups.
+        annotations = {} if settings.serving.route else self._endpoint_groups(namespace, name)
         return TritonInference(
             name,
             {
@@ -72,8 +84,53 @@ class RegionalInference:
             self._in_cluster(*([self._queue] if self._queue else ())),
         )
 
+    def _route(self, settings: Settings) -> InferenceRoute | None:
+        """The gateway before the servers, where there is one. Each model is routed, and so rolled out, by itself."""
+        route, door = settings.serving.route, settings.front_door
+        if route is None or self.triton is None:
+            return None
+        name = f"{self._region.name}-route"
+        return InferenceRoute(
+            name,
+            {
+                "cloud": self._region.cloud,
+                "namespace": route.namespace,
+                "backends": [self._stable(settings)],
+                "models": [
+                    {"name": model.name, "backends": [self._stable(settings)]}
+                    for model in settings.models_in(self._region)
+                ],
+                **({"health_check_path": door.health_check_path} if door else {}),
+                "request_timeout_s": route.request_timeout_seconds,
+                "retries": route.retries,
+                "weights_by": route.weights_by,
+                "min_replicas": route.min_proxies,
+                "max_replicas": route.max_proxies,
+                "client_cidrs": [self._region.cidr],
+                "service_annotations": self._endpoint_groups(route.namespace, name),
+            },
+            self._in_cluster(self.triton),
+        )
+
+    def _stable(self, settings: Settings) -> RouteBackendArgs:
+        """The server that all requests go to, until a rollout has another beside it."""
+        name = f"{self._region.name}-triton"
+        labels = {"app.kubernetes.io/name": "triton", "app.kubernetes.io/instance": name}
+        return {
+            "name": "stable",
+            "namespace": settings.serving.namespace,
+            "service": name,
+            "port": HTTP,
+            "weight": WEIGHTS_TOTAL,
+            "labels": labels,
+        }
+
+    def _endpoint_groups(self, namespace: str, service: str) -> dict[str, str]:
+        """Annotations of the Service that the load balancer sends to."""
+        return neg_annotation(neg_name(namespace, service), HTTP) if self._region.cloud == "gcp" else {}
+
     def _endpoint(self, settings: Settings) -> RegionalEndpoint | None:
-        door = settings.front_door
+        door, route = settings.front_door, settings.serving.route
         if door is None or self.triton is None:
             return None
         return RegionalEndpoint(
@@ -84,15 +141,15 @@ class RegionalInference:
                 "private_subnet_ids": self._network.private_subnet_ids,
                 "node_security_group_id": self._cluster.node_security_group_id,
                 "zones": self._network.zones,
-                "namespace": settings.serving.namespace,
-                "service": f"{self._region.name}-triton",
+                "namespace": route.namespace if route else settings.serving.namespace,
+                "service": f"{self._region.name}-{'route' if route else 'triton'}",
                 "port": HTTP,
                 "health_check_path": door.health_check_path,
                 "certificate_domain": door.domain,
                 "hosted_zone_id": door.hosted_zone_id,
                 "protect": settings.protect,
             },
-            self._in_cluster(self.triton),
+            self._in_cluster(self.triton, *([self.route] if self.route else [])),
         )
 
 

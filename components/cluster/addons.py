@@ -10,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.cluster import addon_values as values
-from components.cluster import charts, gpudirect
+from components.cluster import charts, gateway, gpudirect
 from components.cluster.ladder import Pool
 
 STORAGE_CLASS = "encrypted"
@@ -36,6 +36,7 @@ class Addons(pulumi.ComponentResource):
     - Prometheus and its operator, first because others bring monitors for it
     - the adapter that serves Triton's queue time per request to autoscalers
     - Kueue; its queues are TrainingQueue's
+    - where a pool serves: Envoy Gateway with the Gateway API's definitions; Gateways and routes are InferenceRoute's
     - where a pool trains: Kubeflow Trainer with JobSet, and KubeRay; their runtimes and jobs are others'
     - EKS: the NVIDIA GPU operator, the EFA and Neuron device plugins, each where a pool needs it. GKE runs its own.
     - GKE, for pools with GPUDirect: what puts NCCL's plugin on their machines, as Google has it (gpudirect)
@@ -66,6 +67,8 @@ class Addons(pulumi.ComponentResource):
             self._release(charts.PROMETHEUS_ADAPTER, values.prometheus_adapter(), "custom-metrics", [monitoring])
         )
         self.made.append(self._release(charts.KUEUE, values.kueue(), "kueue-system"))
+        if any(pool.purpose == "serving" for pool in args.pools):
+            self.made += self._gateway()
         if any(pool.purpose == "training" for pool in args.pools):
             self.made += self._training()
         if args.cloud == "aws":
@@ -95,6 +98,18 @@ class Addons(pulumi.ComponentResource):
             reclaim_policy="Delete",
             opts=pulumi.ResourceOptions(parent=self, depends_on=self._after),
         )
+
+    def _gateway(self) -> list[pulumi.Resource]:
+        controller = self._release(charts.ENVOY_GATEWAY, gateway.values(), gateway.NAMESPACE)
+        kind = k8s.apiextensions.CustomResource(
+            f"{self._name}-gateway-class",
+            api_version="gateway.networking.k8s.io/v1",
+            kind="GatewayClass",
+            metadata={"name": gateway.CLASS},
+            spec={"controllerName": gateway.CONTROLLER},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[controller]),
+        )
+        return [controller, kind]
 
     def _training(self) -> list[pulumi.Resource]:
         trainer = self._release(charts.TRAINER, values.trainer(), TRAINER_NAMESPACE)

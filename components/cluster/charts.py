@@ -5,6 +5,7 @@ compatibility matrix: Kubernetes 1.30 to 1.36), kubernetes-sigs/kueue v0.19.2, a
 prometheus-community/helm-charts, NVIDIA/gpu-operator v26.7.0, aws-neuron/neuron-helm-charts 1.10.0,
 ray-project/kuberay v1.7.0; kubeflow/trainer v2.4.0 (its releases, November 2026; the values were read at v2.3.0, which
 brings JobSet 0.12.0). Kueue 0.19 is built against Trainer 2.2 and KubeRay 1.6 and asks for Trainer 2.0 or later.
+envoyproxy/gateway v1.9.2 (named by others, October 2026; the values were read at v1.9.0, with Gateway API 1.6.1).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ GPU_OPERATOR = Chart("gpu-operator", "v26.7.0", "https://helm.ngc.nvidia.com/nvi
 KUEUE = Chart("oci://registry.k8s.io/kueue/charts/kueue", "0.19.2")
 TRAINER = Chart("oci://ghcr.io/kubeflow/charts/kubeflow-trainer", "2.4.0")
 KUBERAY = Chart("kuberay-operator", "1.7.0", "https://ray-project.github.io/kuberay-helm")
+ENVOY_GATEWAY = Chart("oci://docker.io/envoyproxy/gateway-helm", "v1.9.2")
 PROMETHEUS_STACK = Chart("kube-prometheus-stack", "88.5.3", PROMETHEUS_CHARTS)
 PROMETHEUS_ADAPTER = Chart("prometheus-adapter", "5.3.0", PROMETHEUS_CHARTS)
 
