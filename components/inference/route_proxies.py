@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.inference.pod import mebibytes
-from components.labels import PURPOSE
 from components.routing.front import CONNECTION_DRAINING
 
 API_VERSION = "gateway.envoyproxy.io/v1alpha1"
@@ -97,7 +96,7 @@ def proxy_spec(proxies: Proxies) -> dict[str, Any]:
                     **name,
                     "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
                     "pod": {
-                        "nodeSelector": {PURPOSE: "system"},
+                        # No node selector: machines without a taint are the system's, of two pools, as for operators.
                         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
                         "topologySpreadConstraints": [
                             {

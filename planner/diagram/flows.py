@@ -47,8 +47,12 @@ def _requests(inventory: Inventory, doors: Iterable[FrontDoor], there: Set[str])
                 yield Flow(name_id(index), entry.urn, "requests")
             for target in entry.targets:
                 yield Flow(name_id(index) if direct else entry.urn, endpoint_id(target), "requests")
-                for workload in (one for urn in target.workloads for one in workloads.get(urn, ())):
-                    yield Flow(endpoint_id(target), workload_id(workload), "requests")
+                proxies = [workload_id(one) for urn in target.proxies for one in workloads.get(urn, ())]
+                servers = [workload_id(one) for urn in target.workloads for one in workloads.get(urn, ())]
+                yield from (Flow(endpoint_id(target), proxy, "requests") for proxy in proxies)
+                # Where the proxies have no box of their own, as where there are none.
+                through = [proxy for proxy in proxies if proxy in there] or [endpoint_id(target)]
+                yield from (Flow(source, server, "requests") for source in through for server in servers)
 
 
 def _storage(inventory: Inventory, stores: Mapping[str, Store]) -> Iterator[Flow]:

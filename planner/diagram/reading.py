@@ -57,7 +57,9 @@ class _Reading:
         self.stores = {store.urn: store for store in stores(inventory)}
         self.doors = front_doors(inventory)[:NAMES]
         self.networks = tuple(views(inventory))
-        self.answering = {urn for door in self.doors for target in door.targets for urn in target.workloads}
+        self.answering = {
+            urn for door in self.doors for target in door.targets for urn in (*target.workloads, *target.proxies)
+        }
 
     def picture(self) -> Picture:
         names = tuple(self._names())
