@@ -18,6 +18,7 @@ from tests.components import (
     parity_platform,
     parity_pools,
     parity_queue,
+    parity_route,
     parity_storage,
     parity_training,
 )
@@ -33,6 +34,7 @@ FEATURES: list[Feature] = sorted(
         *parity_queue.FEATURES,
         *parity_training.FEATURES,
         *parity_platform.FEATURES,
+        *parity_route.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )

@@ -162,8 +162,11 @@ def _allows(listener: Mapping[str, Any], gateway: Object, route: Object) -> bool
 def _granted(view: View, route: Object) -> Iterator[Finding]:
     others = {(one.namespace, str(one.name)) for one in references(route) if one.namespace != route.namespace}
     for namespace, name in sorted(others):
-        if UNKNOWN in (namespace, name, route.namespace) or not view.has_namespace(route, namespace):
-            continue
+        if (
+            UNKNOWN in (namespace, name, route.namespace)
+            or view.objects.find(route, "Service", name, namespace) is None
+        ):
+            continue  # what isn't there, `service-exists` tells
         grants = [
             one
             for one in view.objects.in_cluster(route.cluster, "ReferenceGrant")
