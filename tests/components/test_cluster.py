@@ -52,6 +52,7 @@ def test_everything_in_the_cluster_uses_its_own_provider(cloud: str) -> None:
 def test_releases_are_pinned_atomic_and_in_their_own_namespaces(cloud: str) -> None:
     found = releases(default(cloud))
     expected = {"kueue", "kube-prometheus-stack", "prometheus-adapter", "kubeflow-trainer", "kuberay-operator"}
+    expected |= {"gateway-helm"}
     if cloud == "aws":
         expected |= {"karpenter", "karpenter-crd", "aws-load-balancer-controller", "gpu-operator"}
         expected |= {"aws-efa-k8s-device-plugin"}
@@ -110,6 +111,22 @@ def test_operators_of_training_come_with_pools_that_train(cloud: str) -> None:
     assert "kubeflow-system" in objects(plan, "Namespace")
     # The chart's own labels: app.kubernetes.io/name is its name, which is also the release's.
     assert budget.inputs["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] == trainer.inputs["name"]
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_envoy_gateway_comes_with_pools_that_serve_and_is_the_only_one(cloud: str) -> None:
+    assert "gateway-helm" not in releases(plan_with(cloud, node_pools=[TRAIN]))
+    plan = default(cloud)
+    release = releases(plan)["gateway-helm"]
+    values = release.inputs["values"]
+    assert values["config"]["envoyGateway"]["provider"]["kubernetes"]["deploy"] == {"type": "GatewayNamespace"}
+    assert values["deployment"]["replicas"] == 2
+    assert values["podDisruptionBudget"]["maxUnavailable"] == 1
+    (kind,) = objects(plan, "GatewayClass").values()
+    assert release.urn in kind.dependencies
+    assert kind.inputs["spec"]["controllerName"] == values["config"]["envoyGateway"]["gateway"]["controllerName"]
+    for cluster in plan.of_type("gcp:container/cluster:Cluster"):
+        assert cluster.inputs["gatewayApiConfig"] == {"channel": "CHANNEL_DISABLED"}
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
