@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from components.billing import BudgetAlarm, BudgetAlarmArgs
     from components.cluster import GpuCluster, GpuClusterArgs
-    from components.inference import TritonInference, TritonInferenceArgs
+    from components.inference import InferenceRoute, InferenceRouteArgs, TritonInference, TritonInferenceArgs
     from components.network import RegionalNetwork, RegionalNetworkArgs
     from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
     from components.security import WorkloadIdentity, WorkloadIdentityArgs
@@ -38,6 +38,8 @@ _ROOMS = {
     "GpuClusterArgs": "cluster",
     "HyperparameterSweep": "training",
     "HyperparameterSweepArgs": "training",
+    "InferenceRoute": "inference",
+    "InferenceRouteArgs": "inference",
     "RayCluster": "training",
     "RayClusterArgs": "training",
     "RayJob": "training",
@@ -69,6 +71,8 @@ __all__ = [
     "GpuClusterArgs",
     "HyperparameterSweep",
     "HyperparameterSweepArgs",
+    "InferenceRoute",
+    "InferenceRouteArgs",
     "RayCluster",
     "RayClusterArgs",
     "RayJob",

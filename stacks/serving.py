@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from stacks import accepted
 from stacks.fields import Count, Part, Place, Positive, Text
 from stacks.scaling import Scaling
+
+
+class Route(Part):
+    """The gateway between the load balancer and the servers: it shares requests among versions of a model."""
+
+    namespace: Annotated[str, AfterValidator(accepted.dns_label)] = "gateway"
+    """Kubernetes namespace of the proxies"""
+    request_timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = 300
+    """seconds from a request to the end of its answer"""
+    retries: Annotated[int, Field(ge=0, le=5)] = 2
+    """more tries of a request that no server can have worked on yet"""
+    weights_by: Literal["program", "rollout"] = "rollout"
+    """who sets the shares: program (each update says how they are) or rollout (a rollout, from the first ones on)"""
+    min_proxies: Annotated[int, Field(ge=2, le=100)] = 2
+    """fewest proxies in each region"""
+    max_proxies: Annotated[int, Field(ge=2, le=100)] = 6
+    """most proxies in each region"""
 
 
 class Serving(Part):
@@ -26,6 +43,8 @@ class Serving(Part):
     """copy models into the region's shared file system once, and start pods from there instead of the object store"""
     cold_start_objective_s: Annotated[float, Field(gt=0)] | None = None
     """seconds that one more replica may take by the estimate, from wish to first answer; absent: any"""
+    route: Route | None = None
+    """the gateway before the servers; absent: the load balancer sends to them directly"""
 
 
 class Model(Part):

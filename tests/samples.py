@@ -138,6 +138,31 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "queue_objective_ms": 20,
             "scaling": {"forecasts": [{"model": "resnet50", "requests_per_replica_s": 100.0}]},
         },
+        "InferenceRoute": {
+            "cloud": cloud,
+            "namespace": "gateway",
+            "hostnames": ["inference.example.com"],
+            "backends": [backend("stable", 100), backend("canary", 0)],
+            "models": [
+                {
+                    "name": "resnet50",
+                    "backends": [backend("stable", 90), backend("canary", 10), backend("shadow", 0)],
+                    "mirror": {"backend": "shadow", "percent": 5},
+                }
+            ],
+            "experiments": [
+                {"name": "testers", "backend": "canary", "header": {"name": "x-variant", "value": "canary"}},
+                {
+                    "name": "half",
+                    "backend": "canary",
+                    "cookie": {"name": "variant", "value": "b"},
+                    "model": "resnet50",
+                },
+            ],
+            "client_cidrs": ["10.16.0.0/16"],
+            "weights_by": "rollout",
+            "rollout": {"namespace": "rollouts", "service_account": "rollout"},
+        },
         "RegionalEndpoint": {
             **place,
             "network_id": network_id,
@@ -160,6 +185,19 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             ],
             "tags": TAGS,
         },
+    }
+
+
+def backend(name: str, weight: int, **changes: Any) -> dict[str, Any]:
+    """A backend of a route, in a namespace of its own."""
+    labels = {"app.kubernetes.io/instance": f"triton-{name}"}
+    return {
+        "name": name,
+        "namespace": f"serving-{name}",
+        "service": f"triton-{name}",
+        "weight": weight,
+        "labels": labels,
+        **changes,
     }
 
 

@@ -7,6 +7,7 @@ ray-project/kuberay v1.7.0; kubeflow/trainer v2.4.0 (its releases, November 2026
 brings JobSet 0.12.0). Kueue 0.19 is built against Trainer 2.2 and KubeRay 1.6 and asks for Trainer 2.0 or later.
 kedacore/charts: KEDA 2.21.1 (released on 2026-11-16; the values were read at 2.20.2) and its HTTP add-on 0.16.0
 (released on 2026-09-16; the values were read a month before), both found on 2026-11-29.
+envoyproxy/gateway v1.9.2 (named by others, October 2026; the values were read at v1.9.0, with Gateway API 1.6.1).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ GPU_OPERATOR = Chart("gpu-operator", "v26.7.0", "https://helm.ngc.nvidia.com/nvi
 KUEUE = Chart("oci://registry.k8s.io/kueue/charts/kueue", "0.19.2")
 TRAINER = Chart("oci://ghcr.io/kubeflow/charts/kubeflow-trainer", "2.4.0")
 KUBERAY = Chart("kuberay-operator", "1.7.0", "https://ray-project.github.io/kuberay-helm")
+ENVOY_GATEWAY = Chart("oci://docker.io/envoyproxy/gateway-helm", "v1.9.2")
 PROMETHEUS_STACK = Chart("kube-prometheus-stack", "88.5.3", PROMETHEUS_CHARTS)
 KEDA = Chart("keda", "2.21.1", KEDA_CHARTS)
 KEDA_HTTP = Chart("keda-add-ons-http", "0.16.0", KEDA_CHARTS)

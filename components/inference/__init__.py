@@ -1,6 +1,17 @@
-"""Inference: models served by Triton on a cluster, and how such a deployment starts, scales and is closed off."""
+"""Inference: models served by Triton on a cluster, how that starts, scales and is closed off, and the way to it."""
 
+from components.inference.inference_route import InferenceRoute, InferenceRouteArgs, RouteBackendArgs
 from components.inference.scaling_args import ForecastArgs, ScalingArgs, ScalingStepsArgs
 from components.inference.triton_inference import ModelArgs, TritonInference, TritonInferenceArgs
 
-__all__ = ["ForecastArgs", "ModelArgs", "ScalingArgs", "ScalingStepsArgs", "TritonInference", "TritonInferenceArgs"]
+__all__ = [
+    "ForecastArgs",
+    "InferenceRoute",
+    "InferenceRouteArgs",
+    "ModelArgs",
+    "RouteBackendArgs",
+    "ScalingArgs",
+    "ScalingStepsArgs",
+    "TritonInference",
+    "TritonInferenceArgs",
+]

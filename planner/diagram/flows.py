@@ -34,6 +34,11 @@ def endpoint_id(target: Target) -> str:
     return f"endpoint:{target.urn or target.group}:{target.region}"
 
 
+def gateway_id(urn: str) -> str:
+    """Id of the box of a gateway's proxies, which have this URN."""
+    return f"gateway:{urn}"
+
+
 def _requests(inventory: Inventory, doors: Iterable[FrontDoor], there: Set[str]) -> Iterator[Flow]:
     workloads: dict[str, list[Workload]] = {}
     for workload in inventory.workloads:
@@ -47,8 +52,11 @@ def _requests(inventory: Inventory, doors: Iterable[FrontDoor], there: Set[str])
                 yield Flow(name_id(index), entry.urn, "requests")
             for target in entry.targets:
                 yield Flow(name_id(index) if direct else entry.urn, endpoint_id(target), "requests")
+                gateways = [gateway_id(urn) for urn in target.proxies]
+                yield from (Flow(endpoint_id(target), gateway, "requests") for gateway in gateways)
                 for workload in (one for urn in target.workloads for one in workloads.get(urn, ())):
-                    yield Flow(endpoint_id(target), workload_id(workload), "requests")
+                    for source in gateways or [endpoint_id(target)]:
+                        yield Flow(source, workload_id(workload), "requests")
 
 
 def _storage(inventory: Inventory, stores: Mapping[str, Store]) -> Iterator[Flow]:

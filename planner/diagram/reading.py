@@ -8,7 +8,7 @@ from functools import cached_property
 
 from components.machine_types import MachineType
 from planner.diagram.clusters import Detail, cluster_boxes, machines
-from planner.diagram.flows import CLIENTS, endpoint_id, flows, name_id
+from planner.diagram.flows import CLIENTS, endpoint_id, flows, gateway_id, name_id
 from planner.diagram.networks import views
 from planner.diagram.picture import Box, Picture, Row
 from planner.diagram.tiers import Store, stores
@@ -57,7 +57,9 @@ class _Reading:
         self.stores = {store.urn: store for store in stores(inventory)}
         self.doors = front_doors(inventory)[:NAMES]
         self.networks = tuple(views(inventory))
-        self.answering = {urn for door in self.doors for target in door.targets for urn in target.workloads}
+        targets = [target for door in self.doors for target in door.targets]
+        self.answering = {urn for target in targets for urn in target.workloads}
+        self.between = {urn for target in targets for urn in target.proxies}
 
     def picture(self) -> Picture:
         names = tuple(self._names())
@@ -160,7 +162,7 @@ class _Reading:
     def _region(self, region: str) -> Box:
         count = len(self._resources(region))
         clusters = [c for c in self.inventory.clusters if c.region == region]
-        inside = [*self._endpoints(region), *self._region_networks(region, clusters)]
+        inside = [*self._endpoints(region), *self._gateways(region), *self._region_networks(region, clusters)]
         netted = {urn for network in self.networks if network.region == region for urn in network.clusters}
         inside += self._clusters_in([cluster for cluster in clusters if cluster.urn not in netted])
         inside += self._tiers(region)
@@ -194,6 +196,15 @@ class _Reading:
                 about=f"{_name(targets[0].urn)} in {region}: {', '.join(zones)}".removesuffix(": "),
             )  # fmt: skip
 
+    def _gateways(self, region: str) -> Iterator[Box]:
+        """What stands between a load balancer and the servers: the proxies of gateways."""
+        for one in self.inventory.workloads:
+            if one.urn in self.between and one.region == region:
+                yield Box(
+                    gateway_id(one.urn), "endpoint", "Gateway", f"{span(one.min_replicas, one.max_replicas)} pods",
+                    look="serving", about=f"Proxies {one.namespace}/{one.name} in {region}",
+                )  # fmt: skip
+
     def _region_networks(self, region: str, clusters: list[Cluster]) -> Iterator[Box]:
         here = [network for network in self.networks if network.region == region]
         # Networks that carry a cluster's fabric beside its own have little to say: counted.
@@ -212,7 +223,8 @@ class _Reading:
             )  # fmt: skip
 
     def _clusters_in(self, clusters: list[Cluster]) -> Iterator[Box]:
-        return cluster_boxes(clusters, self.inventory.workloads, self.answering, self.detail)
+        drawn = [one for one in self.inventory.workloads if one.urn not in self.between]
+        return cluster_boxes(clusters, drawn, self.answering, self.detail)
 
     # ---- storage
 

@@ -19,6 +19,7 @@ from tests.components import (
     parity_platform,
     parity_pools,
     parity_queue,
+    parity_route,
     parity_scaling,
     parity_storage,
     parity_training,
@@ -37,6 +38,7 @@ FEATURES: list[Feature] = sorted(
         *parity_platform.FEATURES,
         *parity_inference.FEATURES,
         *parity_scaling.FEATURES,
+        *parity_route.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )
