@@ -71,6 +71,12 @@ class Environment:
             "buckets": {p.region.region: p.storage.bucket_url for p in self.platforms},
             "claims": {p.region.region: p.storage.claims for p in self.platforms},
         }
+        serverless = {
+            f"{p.region.region}/{name}": one for p in self.platforms for name, one in p.inference.serverless.items()
+        }
+        if serverless:
+            exports["serverlessUrls"] = {name: one.url for name, one in serverless.items()}
+            exports["serverlessGrants"] = {name: one.invoker_grant for name, one in serverless.items()}
         if self.front_door is not None:
             exports["inferenceUrl"] = self.front_door.domain_name.apply(lambda name: f"https://{name}")
             exports["frontDoorAddresses"] = self.front_door.addresses

@@ -1,5 +1,12 @@
-"""Inference: models served by Triton on a cluster, and how such a deployment starts, scales and is closed off."""
+"""Inference: models served by Triton on a cluster or without one, and how a server starts, scales and is closed off."""
 
+from components.inference.serverless import ServerlessInference, ServerlessInferenceArgs
 from components.inference.triton_inference import ModelArgs, TritonInference, TritonInferenceArgs
 
-__all__ = ["ModelArgs", "TritonInference", "TritonInferenceArgs"]
+__all__ = [
+    "ModelArgs",
+    "ServerlessInference",
+    "ServerlessInferenceArgs",
+    "TritonInference",
+    "TritonInferenceArgs",
+]
