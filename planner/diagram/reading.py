@@ -11,6 +11,7 @@ from planner.diagram.clusters import Detail, cluster_boxes, machines
 from planner.diagram.flows import CLIENTS, endpoint_id, flows, name_id
 from planner.diagram.networks import views
 from planner.diagram.picture import Box, Picture, Row
+from planner.diagram.services import PARTS, service_boxes
 from planner.diagram.tiers import Store, stores
 from planner.diagram.words import kinds, plural, span
 from planner.inventory.front_door import front_doors
@@ -163,6 +164,7 @@ class _Reading:
         inside = [*self._endpoints(region), *self._region_networks(region, clusters)]
         netted = {urn for network in self.networks if network.region == region for urn in network.clusters}
         inside += self._clusters_in([cluster for cluster in clusters if cluster.urn not in netted])
+        inside += service_boxes(self.inventory, region, self.detail.workloads)
         inside += self._tiers(region)
         also = self._also(region, bool(clusters))
         if also:
@@ -258,7 +260,7 @@ class _Reading:
 
     def _also(self, region: str, has_cluster: bool) -> Box | None:
         counted = kinds(
-            [r for r in self._resources(region) if r.urn not in self.stores],
+            [r for r in self._resources(region) if r.urn not in self.stores and r.type not in PARTS],
             notable=has_cluster or any(n.region == region for n in self.networks),
         )
         if not counted:
