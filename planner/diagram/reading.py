@@ -164,7 +164,6 @@ class _Reading:
         inside = [*self._endpoints(region), *self._region_networks(region, clusters)]
         netted = {urn for network in self.networks if network.region == region for urn in network.clusters}
         inside += self._clusters_in([cluster for cluster in clusters if cluster.urn not in netted])
-        inside += service_boxes(self.inventory, region, self.detail.workloads)
         inside += self._tiers(region)
         also = self._also(region, bool(clusters))
         if also:
@@ -227,6 +226,9 @@ class _Reading:
                 inside += [self._store(store) for store in own[: self.detail.stores]]
                 if more := own[self.detail.stores :]:
                     inside.append(Box(f"more:{tier}:{region}", "tier", f"{tier} · {len(more):,} more", look=tier))
+            if row == "objects":
+                # Beside the bucket that their models come from: below the cluster they would be in everybody's way.
+                inside += service_boxes(self.inventory, region, self.detail.workloads)
             if inside:
                 yield Box(f"tiers:{row}:{region}", "tiers", children=tuple(inside))
 
