@@ -99,6 +99,7 @@ class _Checks:
         self.check_invokers()
         most = int(args["max_instances"])
         memory = self.memory()
+        alone = args["cloud"] == "aws" and self.mode == offers.SYNCHRONOUS
         download, start = self.times()
         return Endpoint(
             mode=self.mode,
@@ -110,7 +111,7 @@ class _Checks:
             gpus=int(args.get("gpus", 1)) if self.key else 0,
             min_instances=int(args.get("min_instances", 0)),
             max_instances=most,
-            requests_per_instance=int(args.get("requests_per_instance", DEFAULT_REQUESTS_PER_INSTANCE)),
+            requests_per_instance=int(args.get("requests_per_instance", 1 if alone else DEFAULT_REQUESTS_PER_INSTANCE)),
             memory_gib=memory,
             download_s=download,
             start_s=start,

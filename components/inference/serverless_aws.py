@@ -24,6 +24,8 @@ COPIED = "/opt/ml/model"
 """Where SageMaker copies a model's files to."""
 WORDS = "AICLOUD_SERVE"
 """The variable from which the image's `serve` takes its arguments (workloads/serving/sagemaker-serve.sh)."""
+REPOSITORY = "AICLOUD_REPOSITORY"
+"""The variable from which it takes the repository, where SageMaker copies nothing."""
 DEFAULT_LOG_DAYS = 30
 
 
@@ -178,7 +180,9 @@ class _SageMaker:
 
     def model(self, role: aws.iam.Role, opts: pulumi.ResourceOptions) -> aws.sagemaker.Model:
         """Image, files and words. It has no name of its own: a changed one is made before the old one goes."""
-        environment = {WORDS: self.words(), "HOME": "/tmp"}
+        environment: dict[str, pulumi.Input[str]] = {WORDS: self.words(), "HOME": "/tmp"}
+        if not self.waits:
+            environment[REPOSITORY] = self.source()
         container: dict[str, Any] = {"image": self.args["image"], "environment": environment}
         return aws.sagemaker.Model(
             self.name,
@@ -193,17 +197,16 @@ class _SageMaker:
             opts=opts,
         )
 
-    def words(self) -> pulumi.Input[str]:
+    def words(self) -> str:
         """What follows `python3 -m workloads.serving`."""
-        chosen = f"sagemaker --model {self.endpoint.model}:{self.endpoint.version}"
-        rest = (
-            f"--directory /tmp/serve --port {PORT} --start-s {self.endpoint.start_s}"
-            f" --exit-timeout-s {offers.SAGEMAKER_END_S - 5}"
+        return " ".join(
+            (
+                f"sagemaker --model {self.endpoint.model}:{self.endpoint.version}",
+                *((f"--version-directory {COPIED}",) if self.waits else ()),
+                f"--directory /tmp/serve --port {PORT} --threads {self.endpoint.requests_per_instance}",
+                f"--start-s {self.endpoint.start_s} --exit-timeout-s {offers.SAGEMAKER_END_S - 5}",
+            )
         )
-        if self.waits:
-            threads = self.endpoint.requests_per_instance
-            return f"{chosen} --version-directory {COPIED} {rest} --threads {threads}"
-        return pulumi.Output.concat(chosen, " --repository ", self.source(), " ", rest, " --threads 1")
 
     def source(self) -> pulumi.Output[str]:
         return pulumi.Output.from_input(self.args["repository_url"]).apply(

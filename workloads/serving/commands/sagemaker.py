@@ -19,16 +19,20 @@ HELP = "verify the model of a SageMaker endpoint, then answer /ping and /invocat
 
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 """By which SageMaker names another port than 8080."""
+REPOSITORY = "AICLOUD_REPOSITORY"
+"""The repository where no argument says it: its bucket's name is often known to the cloud alone."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, type=_model, metavar="NAME:VERSION")
-    where = parser.add_mutually_exclusive_group(required=True)
+    where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--version-directory", type=Path, metavar="DIR",
         help="where SageMaker has copied <repository>/NAME/VERSION/ to: /opt/ml/model",
     )  # fmt: skip
-    where.add_argument("--repository", metavar="DIR|URL", help="a whole repository, to copy the version from")
+    where.add_argument(
+        "--repository", metavar="DIR|URL", help=f"a whole repository, to copy the version from (default ${REPOSITORY})"
+    )
     parser.add_argument(
         "--directory", type=Path, default=Path("/tmp/serve"), metavar="DIR",
         help="for the verified copy and the log (default %(default)s)",
@@ -58,9 +62,10 @@ def run(options: argparse.Namespace) -> int:
         raise ArgumentError("--threads and --exit-timeout-s: expected 1 or more; --start-s: more than 0")
     stop = until_told()
     model: ModelVersion = options.model
-    repository = options.repository
-    if repository is None:
+    if options.version_directory is not None:
         repository = str(_as_repository(options.version_directory, model, options.directory))
+    elif not (repository := options.repository or os.environ.get(REPOSITORY, "")):
+        raise ArgumentError(f"expected --version-directory, --repository or ${REPOSITORY}")
     verified = options.directory / "models"
     fetch(url(repository), verified, [model])
     check_version(verified / model.name, model)
