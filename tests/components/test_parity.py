@@ -18,6 +18,7 @@ from tests.components import (
     parity_platform,
     parity_pools,
     parity_queue,
+    parity_serverless,
     parity_storage,
     parity_training,
 )
@@ -33,6 +34,7 @@ FEATURES: list[Feature] = sorted(
         *parity_queue.FEATURES,
         *parity_training.FEATURES,
         *parity_platform.FEATURES,
+        *parity_serverless.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )
@@ -51,6 +53,8 @@ EMPTY = {
     ("RegionalNetwork", "gcp"): {"publicSubnetIds", "podSubnetIds", "fabricSecurityGroupId"},
     ("GpuCluster", "aws"): {"workloadIdentityPool"},
     ("GpuCluster", "gcp"): {"nodeSecurityGroupId"},
+    # A synchronous service has no queue.
+    ("ServerlessInference", "gcp"): {"requestsUrl", "answersUrl", "topic"},
     ("TrainingRuntimes", "aws"): {"mpi"},  # without an image of Horovod
     ("TrainingRuntimes", "gcp"): {"mpi"},
 }
