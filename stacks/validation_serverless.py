@@ -24,6 +24,8 @@ def problems(parts: Mapping[str, Any], regions: list[Region], complete: bool) ->
     """
     entries: dict[int, Serverless] = parts.get("serverless") or {}
     named = [region.region for region in regions]
+    # Where one stands twice, another may be what was meant: that is told already.
+    complete = complete and len(set(named)) == len(named)
     names: dict[tuple[str, str], int] = {}
     for index, entry in entries.items():
         path = f"{KEY}[{index}]"
@@ -31,16 +33,17 @@ def problems(parts: Mapping[str, Any], regions: list[Region], complete: bool) ->
         if first != index:
             yield Problem(f"{path}.name", entry.name, f"each name once in a region: serverless[{first}] has it already")
         if entry.region not in named and complete:
-            yield Problem(
-                f"{path}.region", entry.region, f"a region of this environment: {did_you_mean(entry.region, named)}"
-            )
+            accepted = f"a region of this environment: {did_you_mean(entry.region, named)}"
+            yield Problem(f"{path}.region", entry.region, accepted)
+            continue  # what else it asks for may be right in the region that was meant
         if entry.min_instances > entry.max_instances:
             accepted = f"at most maxInstances, which is {entry.max_instances}"
             yield Problem(f"{path}.minInstances", entry.min_instances, accepted)
         yield from _mode(path, entry)
         yield from _image(path, entry)
         for place, invoker in enumerate(entry.invokers):
-            if invoker.startswith("arn:") != (entry.cloud == "aws"):
+            known = ":role/" in invoker if entry.cloud == "aws" else not invoker.startswith("arn:")
+            if not known:
                 accepted = "the ARN of a role on aws, a user, group or serviceAccount on gcp"
                 yield Problem(f"{path}.invokers[{place}]", invoker, accepted)
 
