@@ -114,7 +114,7 @@ class RegionalInference:
                 {
                     **self._place,
                     **one.component_args(),
-                    "repository_url": self._storage.bucket_url.apply(lambda url: f"{url}/models"),
+                    "repository_url": pulumi.Output.concat(self._storage.bucket_url, "/models"),
                     "bucket": self._storage.bucket,
                     "encryption_key": self._storage.encryption_key,
                     **self._reached(one),
