@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from components.billing import BudgetAlarm, BudgetAlarmArgs
     from components.cluster import GpuCluster, GpuClusterArgs
-    from components.inference import InferenceRoute, InferenceRouteArgs, TritonInference, TritonInferenceArgs
+    from components.inference import (
+        InferenceRoute,
+        InferenceRouteArgs,
+        ServerlessInference,
+        ServerlessInferenceArgs,
+        TritonInference,
+        TritonInferenceArgs,
+    )
     from components.network import RegionalNetwork, RegionalNetworkArgs
     from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
     from components.security import WorkloadIdentity, WorkloadIdentityArgs
@@ -48,6 +55,8 @@ _ROOMS = {
     "RegionalEndpointArgs": "routing",
     "RegionalNetwork": "network",
     "RegionalNetworkArgs": "network",
+    "ServerlessInference": "inference",
+    "ServerlessInferenceArgs": "inference",
     "TieredStorage": "storage",
     "TieredStorageArgs": "storage",
     "TrainingJob": "training",
@@ -81,6 +90,8 @@ __all__ = [
     "RegionalEndpointArgs",
     "RegionalNetwork",
     "RegionalNetworkArgs",
+    "ServerlessInference",
+    "ServerlessInferenceArgs",
     "TieredStorage",
     "TieredStorageArgs",
     "TrainingJob",

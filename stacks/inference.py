@@ -12,6 +12,7 @@ from components import (
     InferenceRoute,
     RegionalEndpoint,
     RegionalNetwork,
+    ServerlessInference,
     TieredStorage,
     TrainingQueue,
     TritonInference,
@@ -27,12 +28,13 @@ from components.routing import neg_annotation, neg_name
 from components.storage.volumes import claim_name
 from stacks import scaling
 from stacks.devices import mig_profile, serving_pool, shared_by
-from stacks.serving import Model
+from stacks.serving import Model, Serverless
 from stacks.settings import Region, Settings
 
 
 class RegionalInference:
-    """The servers of a region and what is before them; nothing at all where the region serves no model."""
+    """The servers of a region and what is before them, and its models that are answered without a cluster; nothing at
+    all where the region serves no model."""
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class RegionalInference:
         self.triton = self._triton(settings)
         self.route = self._route(settings)
         self.endpoint = self._endpoint(settings)
+        self.serverless = self._serverless(settings)
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(providers=[self._cluster.kubernetes], depends_on=[*self._cluster.addons, *after])
@@ -197,6 +200,34 @@ class RegionalInference:
             },
             self._in_cluster(self.triton, *([self.route] if self.route else [])),
         )
+
+    def _serverless(self, settings: Settings) -> dict[str, ServerlessInference]:
+        """Name -> the model's service or endpoint. It needs the region's storage, and its network, but no cluster."""
+        return {
+            one.name: ServerlessInference(
+                f"{self._region.name}-{one.name}",
+                {
+                    **self._place,
+                    **one.component_args(),
+                    "repository_url": pulumi.Output.concat(self._storage.bucket_url, "/models"),
+                    "bucket": self._storage.bucket,
+                    "encryption_key": self._storage.encryption_key,
+                    **self._reached(one),
+                    "protect": settings.protect,
+                },
+            )
+            for one in settings.serverless
+            if one.region == self._region.region
+        }
+
+    def _reached(self, one: Serverless) -> dict[str, Any]:
+        """The network: all but SageMaker's serverless endpoints are in it."""
+        if one.cloud == "aws" and one.mode == "synchronous":
+            return {}
+        return {
+            "network_id": self._network.network_id,
+            "private_subnet_ids": self._network.private_subnet_ids,
+        }
 
 
 def _groups(models: Sequence[Model]) -> list[list[Model]]:

@@ -20,7 +20,7 @@ from stacks import accepted, validation
 from stacks.fields import Cidr, Count, Days, OpenCidr, Part, Place, Positive, Purpose, Text
 from stacks.jobs import RayJob, Sweep, Training, TrainingJob
 from stacks.problems import Problem, SettingsError, item_model, of_pydantic
-from stacks.serving import Model, Serving
+from stacks.serving import Model, Serverless, Serving
 
 PROJECT = "ai-cloud"
 
@@ -242,6 +242,8 @@ class Settings(Part):
     """the inference server"""
     models: tuple[Model, ...] = ()
     """models to serve"""
+    serverless: tuple[Serverless, ...] = ()
+    """models that are answered without a cluster"""
     training: Training | None = None
     """what all training runs have in common; absent: none"""
     training_jobs: tuple[TrainingJob, ...] = ()

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from components.accelerators import CATALOG, RUNGS, CpuMachine, MachineType, NotOffered, machines
 from components.machine_types import AWS_RUNGS, GCP_RUNGS
-from stacks import validation_route, validation_scaling, validation_serving, validation_training
+from stacks import (
+    validation_route,
+    validation_scaling,
+    validation_serverless,
+    validation_serving,
+    validation_training,
+)
 from stacks.devices import shared_by
 from stacks.problems import Problem, did_you_mean
 
@@ -44,6 +50,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     yield from validation_training.problems(parts, regions, pools, readable)
     yield from validation_serving.problems(parts, regions, pools, readable)
     yield from validation_scaling.problems(environment.models, regions)
+    yield from validation_serverless.problems(parts, regions, environment.complete)
 
 
 class Environment:

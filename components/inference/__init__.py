@@ -1,7 +1,8 @@
-"""Inference: models served by Triton on a cluster, how that starts, scales and is closed off, and the way to it."""
+"""Inference: models served on a cluster or without one, how that starts, scales and is closed off, and the way to it."""
 
 from components.inference.inference_route import InferenceRoute, InferenceRouteArgs, RouteBackendArgs
 from components.inference.scaling_args import ForecastArgs, ScalingArgs, ScalingStepsArgs
+from components.inference.serverless import ServerlessInference, ServerlessInferenceArgs
 from components.inference.triton_inference import ModelArgs, TritonInference, TritonInferenceArgs
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "RouteBackendArgs",
     "ScalingArgs",
     "ScalingStepsArgs",
+    "ServerlessInference",
+    "ServerlessInferenceArgs",
     "TritonInference",
     "TritonInferenceArgs",
 ]

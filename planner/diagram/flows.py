@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 
 from planner.diagram.clusters import PURPOSES, trains, workload_id
 from planner.diagram.picture import Flow
+from planner.diagram.services import model_flows
 from planner.diagram.tiers import Store, read_by
 from planner.inventory.front_door_model import FrontDoor, Target
 from planner.inventory.inventory import Inventory
@@ -20,7 +21,11 @@ def flows(
     inventory: Inventory, doors: Iterable[FrontDoor], stores: Mapping[str, Store], there: Set[str]
 ) -> tuple[Flow, ...]:
     """Every flow between two boxes that are `there`, each once."""
-    found = [*_requests(inventory, doors, there), *_storage(inventory, stores)]
+    found = [
+        *_requests(inventory, doors, there),
+        *_storage(inventory, stores),
+        *model_flows(inventory, stores, there),
+    ]
     return tuple(dict.fromkeys(flow for flow in found if flow.source in there and flow.target in there))
 
 

@@ -11,6 +11,7 @@ from planner.diagram.clusters import Detail, cluster_boxes, machines
 from planner.diagram.flows import CLIENTS, endpoint_id, flows, gateway_id, name_id
 from planner.diagram.networks import views
 from planner.diagram.picture import Box, Picture, Row
+from planner.diagram.services import PARTS, service_boxes
 from planner.diagram.tiers import Store, stores
 from planner.diagram.words import kinds, plural, span
 from planner.inventory.front_door import front_doors
@@ -237,6 +238,9 @@ class _Reading:
                 inside += [self._store(store) for store in own[: self.detail.stores]]
                 if more := own[self.detail.stores :]:
                     inside.append(Box(f"more:{tier}:{region}", "tier", f"{tier} · {len(more):,} more", look=tier))
+            if row == "objects":
+                # Beside the bucket that their models come from: below the cluster they would be in everybody's way.
+                inside += service_boxes(self.inventory, region, self.detail.workloads)
             if inside:
                 yield Box(f"tiers:{row}:{region}", "tiers", children=tuple(inside))
 
@@ -270,7 +274,7 @@ class _Reading:
 
     def _also(self, region: str, has_cluster: bool) -> Box | None:
         counted = kinds(
-            [r for r in self._resources(region) if r.urn not in self.stores],
+            [r for r in self._resources(region) if r.urn not in self.stores and r.type not in PARTS],
             notable=has_cluster or any(n.region == region for n in self.networks),
         )
         if not counted:

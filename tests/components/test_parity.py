@@ -21,6 +21,7 @@ from tests.components import (
     parity_queue,
     parity_route,
     parity_scaling,
+    parity_serverless,
     parity_storage,
     parity_training,
 )
@@ -39,6 +40,7 @@ FEATURES: list[Feature] = sorted(
         *parity_inference.FEATURES,
         *parity_scaling.FEATURES,
         *parity_route.FEATURES,
+        *parity_serverless.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )
@@ -57,6 +59,8 @@ EMPTY = {
     ("RegionalNetwork", "gcp"): {"publicSubnetIds", "podSubnetIds", "fabricSecurityGroupId"},
     ("GpuCluster", "aws"): {"workloadIdentityPool"},
     ("GpuCluster", "gcp"): {"nodeSecurityGroupId"},
+    # A synchronous service has no queue.
+    ("ServerlessInference", "gcp"): {"requestsUrl", "answersUrl", "topic"},
     ("TrainingRuntimes", "aws"): {"mpi"},  # without an image of Horovod
     ("TrainingRuntimes", "gcp"): {"mpi"},
 }

@@ -11,6 +11,7 @@ from planner.diagram.tiers import stores
 from planner.inventory import Inventory
 from planner.inventory.front_door import front_doors
 from planner.inventory.networks import networks
+from planner.inventory.serverless import serverless
 from planner.plan import Plan
 from tests.planner.diagram import strangers
 
@@ -99,7 +100,10 @@ def test_requests_lead_from_the_clients_to_every_server(inventory):
 def test_models_come_from_the_bucket_of_their_region(inventory):
     found = picture(inventory)
     models = [flow for flow in found.flows if flow.kind == "models"]
-    assert len(models) == len(inventory.clusters)
+    services = [one for one in serverless(inventory) if one.urn in found.boxes]
+    assert len(models) == len(inventory.clusters) + len(services)
+    assert services
+    assert {one.urn for one in services} <= {flow.target for flow in models}
     for flow in models:
         assert inventory.regions[flow.source] == inventory.regions[flow.target]
 
