@@ -44,9 +44,9 @@ def test_dev_costs_what_it_comes_to_by_hand(simulated_plan):
     found = estimate(plan, BOOK)
     by = found.by("kind")
 
-    # Machines. Always: 3 m7i.xlarge and 2 m7i.2xlarge for the system, and 1 g6.xlarge on spot (51 % of its price) for the
-    # one replica. Expected: a quarter of the 2 more m7i.2xlarge that Karpenter may add, and another g6.xlarge for 160
-    # hours of training. Largest: 2 more m7i.2xlarge, 3 g6.xlarge at the list price.
+    # Machines. Always: 3 m7i.xlarge and 2 m7i.2xlarge for the system, and 1 g6.xlarge on spot (51 % of its price) for
+    # the one replica. Expected: a quarter of the 2 more m7i.2xlarge that Karpenter may add, and another g6.xlarge for
+    # 160 hours of training. Largest: 2 more m7i.2xlarge, 3 g6.xlarge at the list price.
     training = 160 / 730
     always = 3 * 0.2016 + 2 * 0.4032
     assert by["compute"].low == pytest.approx(730 * (always + 0.8048 * 0.51))
