@@ -59,20 +59,20 @@ class TestClaims:
             options = pulumi.ResourceOptions(providers=[cluster])
             storage = TieredStorage("data", arguments(cloud), options)
             later = kubernetes.core.v1.Namespace("later", opts=pulumi.ResourceOptions(provider=cluster))
-            storage.claim("warm", "serving", [later])
+            storage.claim("warm", "later", [later])
             with pytest.raises(ValueError, match="TieredStorage 'data': no tier 'tepid'; it has"):
-                storage.claim("tepid", "serving")
+                storage.claim("tepid", "later")
 
         plan = plan_of(declare)
-        claim = plan.one("kubernetes:core/v1:PersistentVolumeClaim", "data-warm-serving")
-        assert (claim.inputs["metadata"]["namespace"], claim.inputs["metadata"]["name"]) == ("serving", "warm")
+        claim = plan.one("kubernetes:core/v1:PersistentVolumeClaim", "data-warm-later")
+        assert (claim.inputs["metadata"]["namespace"], claim.inputs["metadata"]["name"]) == ("later", "warm")
         assert plan.one("kubernetes:core/v1:Namespace").urn in claim.dependencies
         others = plan.of_type("kubernetes:core/v1:PersistentVolumeClaim")
         volumes = {plan.one("kubernetes:core/v1:PersistentVolume", other.name).urn for other in others}
         assert len(volumes) == len(others) > 1
         points = plan.of_type("aws:efs/accessPoint:AccessPoint")
-        assert [p.inputs["rootDirectory"]["path"] for p in points if p.name.endswith("-serving")] == (
-            ["/serving"] if cloud == "aws" else []
+        assert [p.inputs["rootDirectory"]["path"] for p in points if p.name.endswith("-later")] == (
+            ["/later"] if cloud == "aws" else []
         )
 
     def test_waits_for_what_makes_the_namespaces(self, cloud: str) -> None:
