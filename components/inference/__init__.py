@@ -1,4 +1,4 @@
-"""Inference: models served on a cluster or without one, how that starts, scales and is closed off, and the way to it."""
+"""Inference: models served on a cluster or without one, how that starts, scales and is closed off, and its routes."""
 
 from components.inference.inference_route import InferenceRoute, InferenceRouteArgs, RouteBackendArgs
 from components.inference.scaling_args import ForecastArgs, ScalingArgs, ScalingStepsArgs

@@ -153,4 +153,25 @@ SETTINGS = (
         "hostedZoneId: Z0123456789EXAMPLE\n    routingPolicy: weighted\n    weights: {aws:eu-west-1: 5}",
         ("ai-cloud:frontDoor.weights", "aws:eu-west-1"),
     ),
+    Mistake(
+        "machines that stand ready and are lent",
+        STAGING,
+        "weightsFromWarmTier: true",
+        "warmMachines: {aws:us-west-2: 1}",
+        ("serving.warmMachines", "aws:us-west-2", "lent to training"),
+    ),
+    Mistake(
+        "cold start beyond its objective",
+        STAGING,
+        "coldStartObjectiveS: 450",
+        "coldStartObjectiveS: 100",
+        ("ai-cloud:serving.coldStartObjectiveS", "100", "node 300 s"),
+    ),
+    Mistake(
+        "model larger than its share of a GPU",
+        DEV,
+        "sizeGib: 0.5",
+        "sizeGib: 12",
+        ("ai-cloud:models[0].sizeGib", "12", "10.8 for models"),
+    ),
 )
