@@ -134,7 +134,33 @@ SETTINGS = (
     Mistake("administrator of no cloud", DEV, "arn:aws:iam::", "aws:iam::", ("ai-cloud:administrators[0]",)),
     Mistake("model that fits no pool", DEV, "gpus: 1", "gpus: 8", ("ai-cloud:models[0].gpus", "8")),
     Mistake(
-        "more replicas than most", DEV, "minReplicas: 1", "minReplicas: 9", ("ai-cloud:models[0].minReplicas", "9")
+        "more replicas than most",
+        STAGING,
+        "minReplicas: 1",
+        "minReplicas: 9",
+        ("ai-cloud:models[0].minReplicas", "9", "at most maxReplicas"),
+    ),
+    Mistake(
+        "no replica, and nothing that starts one",
+        DEV,
+        "toZero: true",
+        "toZero: false",
+        ("ai-cloud:models[0].minReplicas", "or scaling.toZero"),
+    ),
+    Mistake(
+        "replicas where there shall be none",
+        DEV,
+        "minReplicas: 0",
+        "minReplicas: 1",
+        ("ai-cloud:models[0].minReplicas", "since scaling.toZero is true"),
+    ),
+    Mistake(
+        "gone before it came",
+        DEV,
+        "toZero: true",
+        "toZero: true\n        idleS: 60",
+        ("scaling.idle_s is 60", "in which a replica may take to start"),
+        at="components/inference/scaling_checks.py",
     ),
     Mistake(
         "owner that nobody can write to", DEV, "ml-platform@example.com  # the", "ml  # the", ("ai-cloud:owner", "ml")
