@@ -133,7 +133,8 @@ def _array(value: Any) -> Tensor:
 def _reason(content: bytes) -> str:
     text = content.decode(errors="replace")
     try:
-        said = json.loads(text)
+        # Of a stream that never began, Triton sends the reason as an event.
+        said = json.loads(text.removeprefix("data: "))
     except ValueError:
         return text
     return str(said["error"]) if isinstance(said, dict) and "error" in said else text

@@ -8,6 +8,7 @@ listens on all addresses and ends at once when it is told to; and some of them s
 - whatever is refused is told as `{"error": "…"}`, where FastAPI has forms of its own;
 - nobody loads or unloads anything through it.
 
+JSON has no word for NaN and infinity: kserve writes null for them, and takes none. v2's binary data has them.
 It must not share a process with tritonclient.grpc: both define the same protocol buffers.
 """
 
@@ -21,6 +22,7 @@ import json
 import logging
 import re
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -266,7 +268,7 @@ def application(server: ModelServer) -> FastAPI:
         (InvalidInput, lambda error: (400, str(error), {})),
         (ModelNotFound, lambda error: (404, str(error), {})),
         (ModelNotReady, lambda error: (503, str(error), Refusal(503, "").headers)),
-        (HTTPException, lambda error: (error.status_code, str(error.detail), error.headers or {})),
+        (HTTPException, lambda error: (error.status_code, _detail(error), error.headers or {})),
     ):
         kserve_app.add_exception_handler(kind, _handler(told))
     return kserve_app
@@ -280,10 +282,22 @@ def _handler(told: Any) -> Any:
     return handle
 
 
+def _detail(error: HTTPException) -> str:
+    """FastAPI says of a body that is no text only that it cannot be parsed."""
+    cause = error.__cause__
+    if isinstance(cause, UnicodeDecodeError):
+        return f"JSON Parse error: not UTF-8 at byte {cause.start}: {cause.reason}"
+    return str(error.detail)
+
+
 def _reasons(error: Any) -> str:
     """What pydantic found, each with its place. Of a body that may be one of several forms, it tells of all."""
     found = []
     for each in error.errors():
+        if each["type"] == "json_invalid":
+            return f"JSON Parse error: {each['ctx']['error']} at character {each['loc'][-1]}"
+        if each["type"] == "missing" and each["loc"] == ("body",):
+            return "JSON Parse error: The document is empty"
         place = ".".join(str(part) for part in each["loc"] if part not in ("body", "InferenceRequest", "bytes"))
         if each["loc"][-1:] != ("bytes",):
             found.append(f"{place}: {each['msg']}" if place else each["msg"])
@@ -342,7 +356,8 @@ async def _grpc(
 
 def run(upstream: Upstream, listening: Listening, grpc_port: int | None) -> None:
     """Serve until SIGTERM, then drain. Raises ArgumentError where it cannot listen."""
-    # Or kserve would write a line for each request.
+    # Of kserve's endpoints, with each request; and kserve would write a line for each.
+    warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("kserve").addHandler(logging.NullHandler())
     server = ModelServer(enable_grpc=False, enable_latency_logging=False)

@@ -36,7 +36,7 @@ NUMPY: dict[str, type[np.generic]] = {
 """Datatypes of the open inference protocol that numpy has."""
 DEEPEST = 32
 """Axes of an array; numpy 1 has no more."""
-_JSON_TYPES = {str: "string", dict: "object", list: "list", bool: "boolean", int: "number", float: "number"}
+_JSON_TYPES = {str: "a string", dict: "an object", bool: "a boolean", int: "a number", float: "a number"}
 
 
 def array(name: str, value: object, datatype: str) -> Tensor:
@@ -130,7 +130,7 @@ def _convert(name: str, flat: list[Any], datatype: str) -> NDArray[Any]:
 def _expect(name: str, flat: list[Any], kinds: tuple[type, ...], wanted: str) -> None:
     if not set(map(type, flat)) <= set(kinds):
         bad = next(item for item in flat if type(item) not in kinds)
-        said = f", a {_JSON_TYPES[type(bad)]}" if type(bad) in _JSON_TYPES else ""
+        said = f", {_JSON_TYPES[type(bad)]}" if type(bad) in _JSON_TYPES else ""
         raise wrong(f"input {name!r}: {_short(bad)}{said}; expected {wanted}")
 
 

@@ -61,6 +61,15 @@ class Signature:
     decoupled: bool
     """Whether a request may have any number of responses."""
 
+    @property
+    def streams(self) -> bool:
+        """Whether it sends a text in parts where it is asked to, as `workloads.serving.models` does.
+
+        Not so vLLM's: with `stream` it leaves the prompt away, without it repeats it.
+        """
+        asked = any(each.name == "stream" and each.datatype == "BOOL" and each.optional for each in self.inputs)
+        return self.decoupled and self.platform == "python" and asked
+
 
 @dataclass(frozen=True)
 class Question:
@@ -191,15 +200,20 @@ class Upstream:
         return await self._transport.infer(_request(question), max(until - self._clock(), 1e-3))
 
     async def _collected(self, question: Question, signature: Signature, until: float) -> Answer:
-        """All responses of a decoupled model as one: a row for each."""
+        """All responses of a decoupled model as one: a row for each, or the parts of a text joined."""
         for name, found in question.inputs.items():
             _check_plain(name, found)
+        parts = signature.streams and "stream" not in {*question.inputs, *question.parameters}
+        if parts:
+            # Triton hears that a client has left, over HTTP, when it next sends something: a model that answers when it
+            # is done would compute on for nobody (2.51; measured).
+            question = replace(question, parameters={**question.parameters, "stream": True})
         request = _request(question)
         async with contextlib.aclosing(self._transport.stream(request, max(until - self._clock(), 1e-3))) as stream:
             responses = [_typed(response, signature, question.outputs) async for response in stream]
         if not responses:
             raise Failure(Kind.LOST, "it ended without a response")
-        return _concatenated(responses, question.model)
+        return _joined(responses) if parts else _concatenated(responses, question.model)
 
 
 def _path(model: str, version: str) -> str:
@@ -277,6 +291,18 @@ def _typed(response: Answer, signature: Signature, wanted: tuple[str, ...] = ())
             shape = [size if size >= 0 else left if index == free[-1] else 1 for index, size in enumerate(each.shape)]
             made[each.name] = found.reshape(shape if math.prod(shape) == found.size else (1, -1))
     return replace(response, outputs=made)
+
+
+def _joined(parts: list[Answer]) -> Answer:
+    """The answer of which these are the parts: text and counts of all, anything else of the last."""
+    outputs = dict(parts[-1].outputs)
+    for name, last in outputs.items():
+        found = [each.outputs[name] for each in parts]
+        if name == "text_output":
+            outputs[name] = np.full(last.shape, b"".join(each.reshape(-1)[0] for each in found), np.object_)
+        elif name == "num_output_tokens":
+            outputs[name] = np.sum(found, axis=0).astype(last.dtype)
+    return replace(parts[-1], outputs=outputs)
 
 
 def _concatenated(answers: list[Answer], model: str) -> Answer:
