@@ -32,7 +32,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model, ModelServer
 from kserve.constants.constants import FASTAPI_APP_IMPORT_STRING, INFERENCE_CONTENT_LENGTH_HEADER
-from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
+from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotLive, ServerNotReady
 from kserve.model_server import app as kserve_app
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
@@ -125,10 +125,7 @@ class TritonModel(Model):
             response_id=request.id or uuid.uuid4().hex,
             model_name=self.name,
             model_version=answer.version,
-            infer_outputs=[
-                InferOutput(name, list(found.shape), from_np_dtype(found.dtype), found)
-                for name, found in answer.outputs.items()
-            ],
+            infer_outputs=[_output(name, found, request.from_grpc) for name, found in answer.outputs.items()],
             from_grpc=request.from_grpc,
             use_binary_outputs=request.use_binary_outputs,
             requested_outputs=request.request_outputs,
@@ -147,6 +144,14 @@ def _tensor(given: InferInput) -> Tensor:
     if given._raw_data is not None:
         return tensors.unpacked(given.name, bytes(given._raw_data), given.datatype, given.shape)
     return tensors.shaped(given.name, given.data, given.datatype, given.shape)
+
+
+def _output(name: str, found: Tensor, raw: bool) -> InferOutput:
+    made = InferOutput(name, list(found.shape), from_np_dtype(found.dtype), found)
+    if raw:
+        # kserve would ask an array whether it is true.
+        made.set_data_from_numpy(found)
+    return made
 
 
 class TritonDataPlane(DataPlane):
@@ -262,24 +267,38 @@ def application(server: ModelServer) -> FastAPI:
     RESTServer(
         FASTAPI_APP_IMPORT_STRING, server.dataplane, server.model_repository_extension, server.http_port
     ).create_application()
-    for kind, told in (
-        (Refusal, lambda error: (error.status, error.message, error.headers)),
-        (RequestValidationError, lambda error: (400, _reasons(error), {})),
-        (InvalidInput, lambda error: (400, str(error), {})),
-        (ModelNotFound, lambda error: (404, str(error), {})),
-        (ModelNotReady, lambda error: (503, str(error), Refusal(503, "").headers)),
-        (HTTPException, lambda error: (error.status_code, _detail(error), error.headers or {})),
-    ):
-        kserve_app.add_exception_handler(kind, _handler(told))
+    for kind in (Refusal, RequestValidationError, *_KSERVES):
+        kserve_app.add_exception_handler(kind, _refuse)
+    kserve_app.add_exception_handler(HTTPException, _not_routed)
     return kserve_app
 
 
-def _handler(told: Any) -> Any:
-    async def handle(_: Request, error: Exception) -> JSONResponse:
-        status, message, headers = told(error)
-        return JSONResponse({"error": message}, status, headers)
+_KSERVES: dict[type[Exception], int] = {
+    InvalidInput: 400,
+    ModelNotFound: 404,
+    NotImplementedError: 501,
+    ModelNotReady: 503,
+    ServerNotLive: 503,
+    ServerNotReady: 503,
+}
+"""What kserve refuses. It logs each with a traceback, as if it were at fault."""
 
-    return handle
+
+def _refusal(error: Exception) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, RequestValidationError):
+        return wrong(_reasons(error))
+    return Refusal(next(status for kind, status in _KSERVES.items() if isinstance(error, kind)), str(error))
+
+
+async def _refuse(_: Request, error: Exception) -> JSONResponse:
+    refusal = _refusal(error)
+    return JSONResponse({"error": refusal.message}, refusal.status, refusal.headers)
+
+
+async def _not_routed(_: Request, error: Any) -> JSONResponse:
+    return JSONResponse({"error": _detail(error)}, error.status_code, error.headers)
 
 
 def _detail(error: HTTPException) -> str:
@@ -323,8 +342,9 @@ class _Servicer(InferenceServicer):
 
 class _Interceptor(ExceptionToStatusInterceptor):
     async def handle_exception(self, ex: Exception, request_or_iterator: Any, context: Any, method_name: str) -> None:
-        if isinstance(ex, Refusal):
-            await context.abort(grpc.StatusCode[GRPC[ex.status]], ex.message)
+        if isinstance(ex, (Refusal, *_KSERVES)):
+            refusal = _refusal(ex)
+            await context.abort(grpc.StatusCode[GRPC[refusal.status]], refusal.message)
         await super().handle_exception(ex, request_or_iterator, context, method_name)
 
 

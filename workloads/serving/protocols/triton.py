@@ -208,7 +208,8 @@ class Upstream:
             # Triton hears that a client has left, over HTTP, when it next sends something: a model that answers when it
             # is done would compute on for nobody (2.51; measured).
             question = replace(question, parameters={**question.parameters, "stream": True})
-        request = _request(question)
+        # Triton 2.51 takes an id for a parameter of the model's; whoever asked gives his own one to the answer.
+        request = _request(replace(question, id=""))
         async with contextlib.aclosing(self._transport.stream(request, max(until - self._clock(), 1e-3))) as stream:
             responses = [_typed(response, signature, question.outputs) async for response in stream]
         if not responses:
