@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tests.support import ROOT
+from tests.workloads.serving.test_language_model import value
+from workloads.serving.triton import Triton
 
 # Two inputs and an output of bytes; what to do is in the words.
 PAIR_CONFIG = """
@@ -108,11 +109,12 @@ def front(command: str, triton: str, *models: str, options: tuple[str, ...] = ()
         made.process.communicate()
 
 
-def write(directory: Path, config: str, code: str) -> None:
-    """A Python model, version 1."""
-    (directory / "1").mkdir(parents=True)
-    (directory / "config.pbtxt").write_text(config)
-    (directory / "1" / "model.py").write_text(code)
+def cancelled(triton: Triton) -> float:
+    """Answers of the language model that ended since nobody waited for them."""
+    try:
+        return value(triton, "aicloud_language_model_answers_total", model="lm", reason="cancelled")
+    except KeyError:  # none yet
+        return 0.0
 
 
 class Relay:

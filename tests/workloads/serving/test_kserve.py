@@ -18,9 +18,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.support import ROOT
-from tests.workloads.serving.fronts import PAIR, PAIR_CONFIG, Front, Relay, front
-from tests.workloads.serving.test_language_model import GREEDY, LONG, SLOTS, ask, running, text_of, until, value
+from tests.workloads.serving.fronts import PAIR, PAIR_CONFIG, Front, Relay, cancelled, front
+from tests.workloads.serving.test_language_model import GREEDY, LONG, SLOTS, ask, running, text_of, until
 from workloads.serving.client import Client
 from workloads.serving.triton import Triton
 
@@ -210,6 +209,30 @@ def test_v2_chosen_outputs_of_a_language_model(serving: Front) -> None:
     assert (status, [each["data"] for each in said["outputs"]]) == (200, [[12]])
 
 
+def test_text_in_parts(serving: Front, text: str) -> None:
+    body = {"text_input": "import json", "stream": True, "return_finish_reason": True, "parameters": GREEDY}
+    for path in ("/v2/models/lm/generate_stream", "/v2/models/lm/versions/1/generate_stream"):
+        with httpx.stream("POST", f"http://{serving.http}{path}", json=body, timeout=20) as answer:
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+            parts = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
+        assert "".join(part["text_output"] for part in parts) == text
+        assert len(parts) > 1
+        assert [part["finish_reason"] for part in parts[-2:]] == ["", "length"]
+        assert {part["model_version"] for part in parts} == {"1"}
+    whole = post(serving, "/v2/models/lm/generate", {"text_input": "import json", "parameters": GREEDY})
+    assert whole == (200, {"model_name": "lm", "model_version": "1", "text_output": text})
+    number = post(serving, "/v2/models/doubler/generate", {"x": [1, 2.5]})
+    assert number == (200, {"model_name": "doubler", "model_version": "1", "y": [2.0, 5.0]})
+
+
+def test_leaving_a_text_ends_it(serving: Front, triton: Triton, language_model: str) -> None:
+    before = cancelled(triton)
+    body = {"text_input": "x", "stream": True, "parameters": {"max_tokens": LONG, "temperature": 0}}
+    with httpx.stream("POST", f"http://{serving.http}/v2/models/{language_model}/generate_stream", json=body) as answer:
+        next(answer.iter_lines())
+    until(lambda: cancelled(triton) - before == 1)
+
+
 def _binary(header: Any, *parts: bytes) -> tuple[bytes, dict[str, str]]:
     head = json.dumps(header).encode()
     length = {"inference-header-content-length": str(len(head)), "content-type": "application/octet-stream"}
@@ -278,6 +301,10 @@ def test_binary_data_that_is_not_what_it_says(serving: Front, header: Any, conte
         ("v2/models/nobody/versions/1/infer", {"inputs": [X]}, 404, "nobody does not exist"),
         ("v2/repository/models/doubler/unload", b"", 501, "loaded and unloaded at Triton"),
         ("v2/repository/models/doubler/load", b"", 501, "loaded and unloaded at Triton"),
+        ("v2/models/lm/generate_stream", {"text_input": ""}, 400, "text_input: it is empty"),
+        ("v2/models/lm/generate_stream", {"text_input": "x", "temprature": 1}, 400, "no input 'temprature'"),
+        ("v2/models/lm/generate", {"text_input": 3}, 400, "expected a string"),
+        ("v2/models/nobody/generate", {"text_input": "x"}, 404, "'nobody' is not served"),
         ("v3", b"", 404, "Not Found"),
     ],
 )
@@ -297,20 +324,14 @@ def test_a_deadline_is_the_gateways(serving: Front) -> None:
 
 
 def test_a_client_that_leaves_takes_its_request_along(serving: Front, triton: Triton, language_model: str) -> None:
-    def cancelled() -> float:
-        try:
-            return value(triton, "aicloud_language_model_answers_total", model="lm", reason="cancelled")
-        except KeyError:  # none yet
-            return 0.0
-
-    before = cancelled()
+    before = cancelled(triton)
     body = json.dumps({"instances": ["x"] * 2 * SLOTS, "parameters": {"max_tokens": LONG, "temperature": 0}})
     host, _, port = serving.http.rpartition(":")
     with socket.create_connection((host, int(port))) as connection:
         head = f"POST /v1/models/{language_model}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall((head + body).encode())
         time.sleep(0.2)
-    until(lambda: cancelled() - before >= SLOTS)
+    until(lambda: cancelled(triton) - before >= SLOTS)
     until(lambda: running(triton) == 0)
 
 
@@ -351,10 +372,3 @@ def test_told_to_end_it_drains(serving: Front) -> None:
     # Nothing in its log for all that was wrong: those are its clients' faults, and were told to them.
     assert said == [(0, "")]
     assert serving.lines[-1] == "drained"
-
-
-def test_a_port_that_is_taken(triton: Triton) -> None:
-    port = triton.http.rpartition(":")[2]
-    command = [sys.executable, "-m", "workloads.serving", "kserve", "--model", "m", "--port", port]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, "cannot listen there" in done.stderr) == (2, True), done.stderr

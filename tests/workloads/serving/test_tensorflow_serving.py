@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from tests.support import ROOT
-from tests.workloads.serving.fronts import PAIR, PAIR_CONFIG, Front, Relay, front
-from tests.workloads.serving.test_language_model import GREEDY, LONG, SLOTS, ask, running, text_of, until, value
+from tests.workloads.serving.fronts import PAIR, PAIR_CONFIG, Front, Relay, cancelled, front
+from tests.workloads.serving.test_language_model import GREEDY, LONG, SLOTS, ask, running, text_of, until
 from workloads.serving.client import Client
 from workloads.serving.triton import Triton
 
@@ -256,20 +256,14 @@ def test_a_deadline_is_the_gateways(serving: Front) -> None:
 
 
 def test_a_client_that_leaves_takes_its_request_along(serving: Front, triton: Triton, language_model: str) -> None:
-    def cancelled() -> float:
-        try:
-            return value(triton, "aicloud_language_model_answers_total", model="lm", reason="cancelled")
-        except KeyError:  # none yet
-            return 0.0
-
-    before = cancelled()
+    before = cancelled(triton)
     body = json.dumps({"instances": ["x"] * 2 * SLOTS, "parameters": {"max_tokens": LONG, "temperature": 0}})
     host, _, port = serving.http.rpartition(":")
     with socket.create_connection((host, int(port))) as connection:
         head = f"POST /v1/models/{language_model}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall((head + body).encode())
         time.sleep(0.2)
-    until(lambda: cancelled() - before >= SLOTS)
+    until(lambda: cancelled(triton) - before >= SLOTS)
     until(lambda: running(triton) == 0)
 
 

@@ -6,7 +6,8 @@ listens on all addresses and ends at once when it is told to; and some of them s
 - readiness and liveness are Triton's, but for `/`, by which a kubelet asks whether this process is alive;
 - versions (`/v2/models/NAME/versions/V/…`), which kserve answers with 501, are Triton's;
 - whatever is refused is told as `{"error": "…"}`, where FastAPI has forms of its own;
-- nobody loads or unloads anything through it.
+- nobody loads or unloads anything through it;
+- texts can be asked for in parts, by the protocol's generate extension.
 
 JSON has no word for NaN and infinity: kserve writes null for them, and takes none. v2's binary data has them.
 It must not share a process with tritonclient.grpc: both define the same protocol buffers.
@@ -17,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import http
 import json
 import logging
 import re
@@ -30,7 +30,7 @@ import grpc
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model, ModelServer
+from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 from kserve.constants.constants import FASTAPI_APP_IMPORT_STRING, INFERENCE_CONTENT_LENGTH_HEADER
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotLive, ServerNotReady
 from kserve.model_server import app as kserve_app
@@ -39,7 +39,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from kserve.protocol.grpc.servicer import InferenceServicer
-from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
+from kserve.protocol.infer_type import to_http_parameters
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 from kserve.protocol.rest.v2_datamodels import InferenceRequest
@@ -49,6 +49,8 @@ from starlette.exceptions import HTTPException
 from workloads.serving.client.messages import Tensor
 from workloads.serving.errors import ArgumentError
 from workloads.serving.protocols import rows, tensors
+from workloads.serving.protocols.generating import Generate
+from workloads.serving.protocols.kserve_requests import binary, reasons, tensor
 from workloads.serving.protocols.listening import (
     App,
     Guard,
@@ -112,7 +114,7 @@ class TritonModel(Model):
         parameters.pop("binary_data_output", None)
         question = Question(
             self.name,
-            {each.name: _tensor(each) for each in request.inputs},
+            {each.name: tensor(each) for each in request.inputs},
             self._upstream.deadline(headers),
             VERSION.get() or request.model_version or "",
             outputs=tuple(each.name for each in request.request_outputs or ()),
@@ -134,16 +136,6 @@ class TritonModel(Model):
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in FORWARDED if name in headers}
-
-
-def _tensor(given: InferInput) -> Tensor:
-    """Raises Refusal where the values are not of the type or shape that they are said to be."""
-    if isinstance(given.data, tensors.np.ndarray):
-        return given.data
-    # Of gRPC's raw contents, which kserve makes public nowhere else.
-    if given._raw_data is not None:
-        return tensors.unpacked(given.name, bytes(given._raw_data), given.datatype, given.shape)
-    return tensors.shaped(given.name, given.data, given.datatype, given.shape)
 
 
 def _output(name: str, found: Tensor, raw: bool) -> InferOutput:
@@ -191,46 +183,12 @@ class TritonDataPlane(DataPlane):
     ) -> InferRequest:
         """As kserve's, which takes a missing field, or bytes that are cut off, for a fault of its own."""
         if isinstance(body, bytes):
-            return _binary(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER), model_name)
+            return binary(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER), model_name)
         return super().decode_inference_request(body, headers, model_name)
 
 
 def _described(field: Field) -> dict[str, Any]:
     return {"name": field.name, "datatype": field.datatype, "shape": list(field.shape)}
-
-
-def _binary(body: bytes, length: str | None, model: str) -> InferRequest:
-    """A request of the binary extension: JSON, then the bytes of those inputs that have no `data`."""
-    if length is not None and (not length.isdecimal() or int(length) > len(body)):
-        raise wrong(f"{INFERENCE_CONTENT_LENGTH_HEADER}: {length!r:.40} of a body of {len(body)} bytes")
-    at = len(body) if length is None else int(length)
-    found = rows.document(body[:at])
-    # What is binary has no data in the JSON; all else is checked as kserve does.
-    inputs = found.get("inputs")
-    for each in inputs if isinstance(inputs, list) else ():
-        if isinstance(each, dict) and "binary_data_size" in (each.get("parameters") or {}):
-            each["data"] = []
-    try:
-        checked = InferenceRequest.model_validate(found)
-    except ValueError as error:
-        raise wrong(f"not an inference request: {_reasons(error)}") from None
-    made = []
-    for each in checked.inputs:
-        size = (each.parameters or {}).get("binary_data_size")
-        if size is None:
-            value = tensors.shaped(each.name, each.data, each.datatype, each.shape)
-        elif type(size) is not int or not 0 <= size <= len(body) - at:
-            raise wrong(f"input {each.name!r}: binary_data_size {size!r:.40}, and {len(body) - at} bytes are left")
-        else:
-            value = tensors.unpacked(each.name, body[at : at + size], each.datatype, each.shape)
-            at += size
-        made.append(InferInput(each.name, each.shape, each.datatype, value, each.parameters))
-    if at != len(body):
-        raise wrong(f"{len(body) - at} bytes are left after the last input")
-    outputs = [RequestedOutput(each.name, each.parameters) for each in checked.outputs or ()]
-    return InferRequest(
-        model, made, request_id=checked.id, parameters=checked.parameters, request_outputs=outputs or None
-    )
 
 
 class _NoRepository(ModelRepositoryExtension):
@@ -257,13 +215,16 @@ class Versions:
         await self._app(scope, receive, send)
 
 
-def application(server: ModelServer) -> FastAPI:
+def application(server: ModelServer, upstream: Upstream) -> FastAPI:
     """kserve's own, with its endpoints; once in a process, as it is."""
 
     @kserve_app.get("/")
     async def alive() -> dict[str, str]:
         return {"status": "alive"}
 
+    generate = Generate(upstream, VERSION)
+    kserve_app.add_route("/v2/models/{model}/generate", generate.whole, methods=["POST"])
+    kserve_app.add_route("/v2/models/{model}/generate_stream", generate.stream, methods=["POST"])
     RESTServer(
         FASTAPI_APP_IMPORT_STRING, server.dataplane, server.model_repository_extension, server.http_port
     ).create_application()
@@ -288,7 +249,7 @@ def _refusal(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, RequestValidationError):
-        return wrong(_reasons(error))
+        return wrong(reasons(error))
     return Refusal(next(status for kind, status in _KSERVES.items() if isinstance(error, kind)), str(error))
 
 
@@ -307,20 +268,6 @@ def _detail(error: HTTPException) -> str:
     if isinstance(cause, UnicodeDecodeError):
         return f"JSON Parse error: not UTF-8 at byte {cause.start}: {cause.reason}"
     return str(error.detail)
-
-
-def _reasons(error: Any) -> str:
-    """What pydantic found, each with its place. Of a body that may be one of several forms, it tells of all."""
-    found = []
-    for each in error.errors():
-        if each["type"] == "json_invalid":
-            return f"JSON Parse error: {each['ctx']['error']} at character {each['loc'][-1]}"
-        if each["type"] == "missing" and each["loc"] == ("body",):
-            return "JSON Parse error: The document is empty"
-        place = ".".join(str(part) for part in each["loc"] if part not in ("body", "InferenceRequest", "bytes"))
-        if each["loc"][-1:] != ("bytes",):
-            found.append(f"{place}: {each['msg']}" if place else each["msg"])
-    return "; ".join(found)[:500] or http.HTTPStatus.BAD_REQUEST.phrase
 
 
 # ---- gRPC
@@ -388,7 +335,7 @@ def run(upstream: Upstream, listening: Listening, grpc_port: int | None) -> None
 
     async def serve() -> None:
         listener = bound(listening.address, listening.port)
-        app = Guard(Versions(application(server)), listening.max_body)
+        app = Guard(Versions(application(server, upstream)), listening.max_body)
         span = listening.exit_timeout_s
         async with (
             _grpc(server, listening.address, grpc_port, listening.max_body, span) as grpc_at,

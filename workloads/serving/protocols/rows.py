@@ -47,14 +47,14 @@ def read(found: Mapping[str, Any], signature: Signature) -> Asked:
     """Raises Refusal, which names what is wrong with which input."""
     if "instances" in found and "inputs" in found:
         raise wrong("both 'instances' and 'inputs'; expected one of them")
-    parameters = _parameters(found.get("parameters", {}))
+    given = parameters(found.get("parameters", {}))
     if "instances" in found:
         instances = found["instances"]
         if not isinstance(instances, list) or not instances:
             raise wrong("'instances': expected a list with at least one instance")
-        return Asked(_rows(instances, signature), len(instances), parameters)
+        return Asked(_rows(instances, signature), len(instances), given)
     if "inputs" in found:
-        return Asked(_columns(found["inputs"], signature), None, parameters)
+        return Asked(_columns(found["inputs"], signature), None, given)
     raise wrong("Missing 'inputs' or 'instances' key")
 
 
@@ -113,7 +113,8 @@ def _fitted(found: Tensor, field: Field) -> Tensor:
     return found
 
 
-def _parameters(found: Any) -> dict[str, Parameter]:
+def parameters(found: Any) -> dict[str, Parameter]:
+    """Of a request. Raises Refusal."""
     if not isinstance(found, dict):
         raise wrong(f"'parameters': {json.dumps(found):.80}; expected an object")
     for name, value in found.items():

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -194,6 +194,16 @@ class Upstream:
                     self._known.pop((question.model, question.version), None)
                 raise
         return _concatenated(answers, question.model)
+
+    async def stream(self, question: Question) -> AsyncGenerator[Answer, None]:
+        """Responses as they come. Raises Refusal; closing it ends the request at Triton."""
+        for name, found in question.inputs.items():
+            _check_plain(name, found)
+        request = _request(replace(question, id=""))
+        with _refused(question.model, question.version, question.deadline_s):
+            async with contextlib.aclosing(self._transport.stream(request, question.deadline_s)) as responses:
+                async for response in responses:
+                    yield response
 
     async def _once(self, question: Question, signature: Signature, until: float) -> Answer:
         del signature
