@@ -20,7 +20,7 @@ import pytest
 
 from tests.workloads.serving.fronts import PAIR, PAIR_CONFIG, Front, Relay, cancelled, front
 from tests.workloads.serving.test_language_model import GREEDY, LONG, SLOTS, ask, running, text_of, until
-from workloads.serving.client import Client
+from workloads.serving.client import Client, Refused
 from workloads.serving.triton import Triton
 
 ROWS = [[1.0, -2.5], [3.0, 1e-3]]
@@ -143,6 +143,19 @@ def test_clients_are_told_what_is_wrong(answers: dict[str, Any], question: str, 
     found, said = answers[question]
     assert found == status
     assert says in (said["error"] if isinstance(said, dict) else said)
+
+
+def test_this_projects_client_asks_it_as_it_asks_triton(
+    serving: Front, doubler: str, doubled: list[list[float]], text: str
+) -> None:
+    with Client([f"http://{serving.http}"]) as asked:
+        answer = asked.infer(doubler, {"x": np.array(ROWS, np.float32)}, version=1, outputs=["y"])
+        assert (answer["y"].tolist(), answer.version) == (doubled, "1")
+        parts = asked.stream("lm", {"text_input": "import json"}, parameters={**GREEDY, "stream": True})
+        assert "".join(part.text("text_output") for part in parts) == text
+        with pytest.raises(Refused, match="doubler version 9 is not served"):
+            asked.infer(doubler, {"x": np.array(ROWS, np.float32)}, version=9)
+        assert asked.ready() == {f"http://{serving.http}": True}
 
 
 # ---- plain HTTP
@@ -294,6 +307,8 @@ def test_binary_data_that_is_not_what_it_says(serving: Front, header: Any, conte
         ("v2/models/doubler/infer", {"inputs": [{**X, "datatype": "FP64"}]}, 400, "data-type is 'FP64'"),
         ("v2/models/doubler/infer", {"inputs": [{**X, "datatype": "FP8"}]}, 400, "datatype 'FP8'; expected one of"),
         ("v2/models/doubler/infer", {"inputs": [{**X, "name": "z"}]}, 400, "'z'"),
+        ("v2/models/doubler/infer", {"inputs": [{**X, "name": "\ud800"}]}, 400, "surrogates not allowed"),
+        ("v2/models/doubler/infer", {"inputs": [X], "parameters": {"a": "\ud800"}}, 400, "surrogates not allowed"),
         ("v2/models/doubler/infer", {"inputs": [X], "outputs": [{"name": "z"}]}, 400, "'z'"),
         ("v2/models/doubler/infer", {"inputs": [X], "parameters": {"sequence_id": 3}}, 400, "reserved parameter"),
         ("v2/models/doubler/versions/9/infer", {"inputs": [X]}, 404, "doubler version 9 is not served"),
@@ -302,7 +317,7 @@ def test_binary_data_that_is_not_what_it_says(serving: Front, header: Any, conte
         ("v2/repository/models/doubler/unload", b"", 501, "loaded and unloaded at Triton"),
         ("v2/repository/models/doubler/load", b"", 501, "loaded and unloaded at Triton"),
         ("v2/models/lm/generate_stream", {"text_input": ""}, 400, "text_input: it is empty"),
-        ("v2/models/lm/generate_stream", {"text_input": "x", "temprature": 1}, 400, "no input 'temprature'"),
+        ("v2/models/lm/generate_stream", {"text_input": "x", "temprature": 1}, 400, "'temprature' is not known"),
         ("v2/models/lm/generate", {"text_input": 3}, 400, "expected a string"),
         ("v2/models/nobody/generate", {"text_input": "x"}, 404, "'nobody' is not served"),
         ("v3", b"", 404, "Not Found"),

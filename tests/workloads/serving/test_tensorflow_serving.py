@@ -204,6 +204,8 @@ def test_what_is_not_there(serving: Front, path: str, status: int, says: str) ->
         ("doubler:predict", {"instances": [[1]], "parameters": {"a": [1]}}, 400, "'parameters': 'a' is [1]"),
         ("doubler:predict", {"instances": [{"y": [1]}]}, 400, "doubler has no input 'y'; expected some of x"),
         ("doubler:predict", {"inputs": {"x": {"b64": "AA=="}}}, 400, "an object; expected a number"),
+        ("doubler:predict", {"instances": [{"\ud800": [1]}]}, 400, "no input '\\ud800'"),
+        ("doubler:predict", {"instances": [[1]], "signature_name": "\ud800"}, 400, "not found in signature def"),
         ("pair:predict", {"instances": [1]}, 400, "pair has the inputs number, words"),
         ("pair:predict", {"instances": [{"number": [1, 2]}]}, 400, "Missing named input: words"),
         ("pair:predict", {"instances": [{"number": [1, 2.5], "words": ""}]}, 400, "expected a whole number, INT32"),

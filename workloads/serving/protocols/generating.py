@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from workloads.serving.client.messages import Answer
 from workloads.serving.protocols import rows, tensors
-from workloads.serving.protocols.refusal import Refusal, wrong
+from workloads.serving.protocols.refusal import Refusal
 from workloads.serving.protocols.triton import FORWARDED, Question, Signature, Upstream
 
 
@@ -45,13 +45,13 @@ class Generate:
         deadline_s = self._upstream.deadline(request.headers)
         found = rows.document(await request.body())
         signature = await self._upstream.signature(model, version)
-        id, parameters = found.pop("id", ""), rows.parameters(found.pop("parameters", {}))
         known = {each.name: each.datatype for each in signature.inputs}
-        if unknown := sorted(set(found) - set(known)):
-            raise wrong(f"{model} has no input {unknown[0]!r:.80}; expected some of {', '.join(known)}, parameters, id")
+        id, nested = found.pop("id", ""), rows.parameters(found.pop("parameters", {}))
+        # What is no input is a parameter, as Triton has it; the model knows which there are.
+        parameters = rows.parameters({name: value for name, value in found.items() if name not in known}) | nested
         question = Question(
             model,
-            {name: tensors.array(name, value, known[name]) for name, value in found.items()},
+            {name: tensors.array(name, value, known[name]) for name, value in found.items() if name in known},
             deadline_s,
             version,
             parameters=parameters,

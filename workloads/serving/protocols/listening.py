@@ -126,7 +126,9 @@ async def _left(receive: Receive) -> None:
 
 async def respond(send: Send, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
     """`body`: a JSON value, or JSON as a string."""
-    content = (body if isinstance(body, str) else json.dumps(body, indent=1)).encode()
+    text = body if isinstance(body, str) else json.dumps(body, indent=1, ensure_ascii=False)
+    # Half a character that was sent is told as an escape, which is JSON's own for it.
+    content = text.encode(errors="backslashreplace")
     known = {"content-type": "application/json", "content-length": str(len(content)), **(headers or {})}
     lines = [(name.lower().encode(), value.encode()) for name, value in known.items()]
     await send({"type": "http.response.start", "status": status, "headers": lines})

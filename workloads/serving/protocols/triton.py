@@ -347,5 +347,5 @@ def _refused(model: str, version: str, deadline_s: float) -> Iterator[None]:
         yield
     except Failure as failure:
         raise of_failure(failure, model, version, deadline_s) from None
-    except (ArgumentError, InferenceServerException) as error:
+    except (ArgumentError, InferenceServerException, UnicodeEncodeError) as error:
         raise wrong(f"{model}: {error}") from None
