@@ -17,9 +17,20 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import tritonclient.grpc as grpcclient
 
 from tests.workloads.serving.fronts import PAIR, PAIR_CONFIG, Front, Relay, cancelled, front
-from tests.workloads.serving.test_language_model import GREEDY, LONG, SLOTS, ask, running, text_of, until
+from tests.workloads.serving.test_language_model import (
+    GREEDY,
+    LONG,
+    SLOTS,
+    ask,
+    bytes_input,
+    running,
+    sampling,
+    text_of,
+    until,
+)
 from workloads.serving.client import Client, Refused
 from workloads.serving.triton import Triton
 
@@ -156,6 +167,22 @@ def test_this_projects_client_asks_it_as_it_asks_triton(
         with pytest.raises(Refused, match="doubler version 9 is not served"):
             asked.infer(doubler, {"x": np.array(ROWS, np.float32)}, version=9)
         assert asked.ready() == {f"http://{serving.http}": True}
+
+
+def test_tritons_clients_ask_it_as_they_ask_triton(
+    serving: Front, doubler: str, doubled: list[list[float]], text: str
+) -> None:
+    x = grpcclient.InferInput("x", [2, 2], "FP32")
+    x.set_data_from_numpy(np.array(ROWS, np.float32))
+    with grpcclient.InferenceServerClient(serving.grpc) as asked:
+        answer = asked.infer(doubler, [x], model_version="1", outputs=[grpcclient.InferRequestedOutput("y")])
+        assert answer.as_numpy("y").tolist() == doubled
+        prompt = bytes_input("text_input", b"import json")
+        answer = asked.infer("lm", [prompt, sampling(**GREEDY)])
+        assert answer.as_numpy("text_output")[0, 0].decode() == text
+        assert asked.get_model_metadata(doubler).versions == ["1"]
+        assert asked.is_model_ready(doubler, "1")
+        assert not asked.is_model_ready(doubler, "9")
 
 
 # ---- plain HTTP
@@ -372,17 +399,26 @@ def test_its_metrics_tell_each_models_latency(serving: Front) -> None:
     assert 'request_predict_seconds_count{model_name="doubler"}' in metrics
 
 
+def call_pair(serving: Front, words: str) -> int:
+    number = grpcclient.InferInput("number", [1, 2], "INT32")
+    number.set_data_from_numpy(np.array([[1, 2]], np.int32))
+    with grpcclient.InferenceServerClient(serving.grpc) as asked:
+        return int(asked.infer("pair", [number, bytes_input("words", words.encode())]).as_numpy("sum")[0, 0])
+
+
 def test_told_to_end_it_drains(serving: Front) -> None:
     """The last: it ends the server that all of these tests ask."""
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         body = {"instances": [{"number": [1, 2], "words": "sleep 1.5"}]}
         under_way = pool.submit(post, serving, "/v1/models/pair:predict", body)
+        called = pool.submit(call_pair, serving, "sleep 0.5")
         time.sleep(0.3)
         said: list[tuple[int, str]] = []
         ended = threading.Thread(target=lambda: said.append(serving.end()))
         ended.start()
         serving.until("told to end")
         assert under_way.result(20)[1]["predictions"][0]["sum"] == [3]
+        assert called.result(20) == 3
         ended.join(20)
     # Nothing in its log for all that was wrong: those are its clients' faults, and were told to them.
     assert said == [(0, "")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.serving.client.failures import Failure, Kind, of_http
+from workloads.serving.errors import ArgumentError
 from workloads.serving.protocols import rows, tensors
-from workloads.serving.protocols.listening import Guard, respond
+from workloads.serving.protocols.listening import Guard, bound, respond
 from workloads.serving.protocols.refusal import Refusal, of_failure
 from workloads.serving.protocols.triton import Field, Signature
 
@@ -214,6 +216,16 @@ def test_work_ends_when_its_client_leaves_and_not_before() -> None:
     assert guarded(slow, [part(b"")], then=leaves) == []
     assert len(guarded(slow, [part(b"")])) == 2
     assert ended == ["cancelled", "answered"]
+
+
+def test_answers_are_not_held_back() -> None:
+    """Without it each takes 40 ms longer: its second packet waits until the first has been confirmed."""
+    with bound("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with pytest.raises(ArgumentError, match="cannot listen there"):
+            bound(*listener.getsockname())
 
 
 def test_a_fault_of_the_application_is_not_swallowed() -> None:

@@ -16,14 +16,13 @@ It must not share a process with tritonclient.grpc: both define the same protoco
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import json
 import logging
 import re
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -295,30 +294,26 @@ class _Interceptor(ExceptionToStatusInterceptor):
         await super().handle_exception(ex, request_or_iterator, context, method_name)
 
 
-@contextlib.asynccontextmanager
-async def _grpc(
-    server: ModelServer, address: str, port: int | None, max_body: int, exit_timeout_s: int
-) -> AsyncIterator[str]:
-    """Serves within the block, if there is a port; where it listens."""
-    if port is None:
-        yield ""
-        return
+async def _calls(server: ModelServer, address: str, port: int, max_body: int) -> tuple[grpc.aio.Server, str]:
+    """A server that takes calls, and where. ArgumentError where it cannot listen."""
     made = grpc.aio.server(
         interceptors=(_Interceptor(),),
-        options=[("grpc.max_receive_message_length", max_body), ("grpc.max_send_message_length", -1)],
+        options=[
+            ("grpc.max_receive_message_length", max_body),
+            ("grpc.max_send_message_length", -1),
+            # Two servers on one port would share it silently.
+            ("grpc.so_reuseport", 0),
+        ],
     )
     servicer = _Servicer(server.dataplane, server.model_repository_extension)
     add_GRPCInferenceServiceServicer_to_server(servicer, made)
     host = f"[{address}]" if ":" in address else address
     try:
-        bound_port = made.add_insecure_port(f"{host}:{port}")
+        at = made.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:
         raise ArgumentError(f"{host}:{port}: cannot listen there: {error}") from None
     await made.start()
-    try:
-        yield f"{host}:{bound_port}"
-    finally:
-        await made.stop(exit_timeout_s)
+    return made, f"{host}:{at}"
 
 
 def run(upstream: Upstream, listening: Listening, grpc_port: int | None) -> None:
@@ -335,15 +330,18 @@ def run(upstream: Upstream, listening: Listening, grpc_port: int | None) -> None
 
     async def serve() -> None:
         listener = bound(listening.address, listening.port)
+        calls, also = None, ""
+        if grpc_port is not None:
+            calls, at = await _calls(server, listening.address, grpc_port, listening.max_body)
+            also = f", {at} (gRPC)"
         app = Guard(Versions(application(server, upstream)), listening.max_body)
-        span = listening.exit_timeout_s
-        async with (
-            _grpc(server, listening.address, grpc_port, listening.max_body, span) as grpc_at,
-            served(app, listener, span),
-        ):
-            also = f", {grpc_at} (gRPC)" if grpc_at else ""
+        async with served(app, listener, listening.exit_timeout_s):
             print(f"KServe: {name_of(listener)} (HTTP){also}, Triton: {upstream.endpoint}", flush=True)
             await until_told(upstream, listening.drain_s)
+            # Both have the same time.
+            stopped = asyncio.ensure_future(calls.stop(listening.exit_timeout_s)) if calls else None
+        if stopped is not None:
+            await stopped
         await upstream.close()
         print("drained", flush=True)
 
