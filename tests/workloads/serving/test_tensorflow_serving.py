@@ -211,6 +211,8 @@ def test_what_is_not_there(serving: Front, path: str, status: int, says: str) ->
         ("pair:predict", {"instances": [{"number": [1, 2.5], "words": ""}]}, 400, "expected a whole number, INT32"),
         ("pair:predict", {"instances": [{"number": [1, 2], "words": {"b64": "?"}}]}, 400, "base64"),
         ("pair:predict", {"instances": [{"number": [1, 2], "words": "raise"}]}, 500, "as it was asked to"),
+        ("lm:predict", {"instances": ["x"] * 1025}, 400, "1025 instances; expected at most 1024"),
+        ("doubler:predict", {"instances": [[0]] * 8193}, 400, "8193 instances; expected at most 8192"),
         ("lm:predict", {"instances": [""]}, 400, "lm: text_input: it is empty"),
         ("lm:predict", {"instances": ["x"], "parameters": {"temprature": 1}}, 400, "'temprature' is not known"),
         ("lm:predict", {"instances": [{"text_input": {"b64": "/w=="}}]}, 400, "not UTF-8 at byte 0"),

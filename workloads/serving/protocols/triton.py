@@ -30,8 +30,8 @@ PROBE_S = 2.0
 """Until a Triton that is asked whether it is ready counts as not."""
 KNOWN_S = 5.0
 """How long a signature is remembered; a newer version may have another one."""
-AT_ONCE = 32
-"""Parts of one request that are asked for at once."""
+AT_ONCE, MOST_PARTS = 32, 1024
+"""Parts of one request that are asked for at once, and in all: a short body can have millions of instances."""
 FORWARDED = ("traceparent", "tracestate", "x-request-id")
 """Headers of a request that go on to Triton."""
 T = TypeVar("T")
@@ -269,10 +269,12 @@ def _request(question: Question) -> Request:
 def _parts(question: Question, signature: Signature) -> list[Mapping[str, Tensor]]:
     """What is asked at once: Triton's own limit, or one instance of a model whose responses have no fixed number."""
     inputs = question.inputs
-    rows = len(next(iter(inputs.values()))) if question.rows else 0
+    rows = len(next(iter(inputs.values()))) if question.rows and inputs else 0
     at_once = 1 if signature.decoupled else signature.max_batch
     if not at_once or rows <= at_once:
         return [inputs]
+    if rows > at_once * MOST_PARTS:
+        raise wrong(f"{question.model}: {rows} instances; expected at most {at_once * MOST_PARTS} in a request")
     return [
         {name: found[begin : begin + at_once] for name, found in inputs.items()} for begin in range(0, rows, at_once)
     ]
