@@ -1,5 +1,11 @@
 """Inference: models served by Triton on a cluster, and how such a deployment starts, scales and is closed off."""
 
-from components.inference.triton_inference import ModelArgs, TritonInference, TritonInferenceArgs
+from components.inference.triton_inference import (
+    ColdStartArgs,
+    GroupArgs,
+    ModelArgs,
+    TritonInference,
+    TritonInferenceArgs,
+)
 
-__all__ = ["ModelArgs", "TritonInference", "TritonInferenceArgs"]
+__all__ = ["ColdStartArgs", "GroupArgs", "ModelArgs", "TritonInference", "TritonInferenceArgs"]
