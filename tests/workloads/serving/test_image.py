@@ -95,3 +95,10 @@ def test_a_pinned_version_is_the_project_s() -> None:
 def test_the_image_is_nobody_s() -> None:
     assert re.search(r"^USER 1000:1000$", DOCKERFILE, re.M)
     assert re.search(r"^FROM \S+:\d\d\.\d\d-py3$", DOCKERFILE, re.M)
+
+
+def test_sagemaker_starts_our_server_and_not_triton_s_own_script() -> None:
+    script = ROOT / "workloads/serving/sagemaker-serve.sh"
+    assert f"COPY {script.relative_to(ROOT)} /usr/bin/serve\n" in DOCKERFILE
+    # COPY keeps the mode, and SageMaker executes it.
+    assert script.stat().st_mode & 0o111 == 0o111
