@@ -12,6 +12,7 @@ import pulumi_kubernetes as k8s
 from components.cluster import addon_values as values
 from components.cluster import charts, gpudirect
 from components.cluster.ladder import Pool
+from components.cluster.serving_operators import ServingOperators
 
 STORAGE_CLASS = "encrypted"
 """The default StorageClass: network disks, encrypted with the cluster's key."""
@@ -27,6 +28,8 @@ class AddonOptions:
     pools: Sequence[Pool]
     disk_key: pulumi.Input[str]
     """ARN, or id, of the key for network disks."""
+    kserve: str = ""
+    """`raw` or `serverless`; empty: no KServe."""
 
 
 class Addons(pulumi.ComponentResource):
@@ -36,6 +39,7 @@ class Addons(pulumi.ComponentResource):
     - Prometheus and its operator, first because others bring monitors for it
     - the adapter that serves Triton's queue time per request to autoscalers
     - Kueue; its queues are TrainingQueue's
+    - where it is asked for: KServe with what it needs (ServingOperators)
     - where a pool trains: Kubeflow Trainer with JobSet, and KubeRay; their runtimes and jobs are others'
     - EKS: the NVIDIA GPU operator, the EFA and Neuron device plugins, each where a pool needs it. GKE runs its own.
     - GKE, for pools with GPUDirect: what puts NCCL's plugin on their machines, as Google has it (gpudirect)
@@ -66,6 +70,10 @@ class Addons(pulumi.ComponentResource):
             self._release(charts.PROMETHEUS_ADAPTER, values.prometheus_adapter(), "custom-metrics", [monitoring])
         )
         self.made.append(self._release(charts.KUEUE, values.kueue(), "kueue-system"))
+        if args.kserve:
+            after = [*self._after, monitoring]
+            within = pulumi.ResourceOptions(parent=self)
+            self.made += ServingOperators(f"{name}-serving", args.kserve, within, after=after).made
         if any(pool.purpose == "training" for pool in args.pools):
             self.made += self._training()
         if args.cloud == "aws":

@@ -21,6 +21,8 @@ _IDENTITIES = {
     # Mountpoint for S3: pods mount the buckets of TieredStorage as themselves, so the driver needs no permission.
     "aws-mountpoint-s3-csi-driver": ([], ""),
     "coredns": ([], ""),
+    # CPU and memory of pods, for autoscalers that go by them. GKE runs its own.
+    "metrics-server": ([], ""),
 }
 
 

@@ -20,7 +20,8 @@ CLUSTER_SCOPED = frozenset(
     {"Namespace", "Node", "PersistentVolume", "StorageClass", "ClusterRole", "ClusterRoleBinding", "PriorityClass",
      "CustomResourceDefinition", "IngressClass", "RuntimeClass", "ClusterQueue", "ResourceFlavor", "Cohort", "Topology",
      "NodePool", "EC2NodeClass", "ComputeClass", "Network", "GKENetworkParamSet", "NodeOverlay",
-     "WorkloadPriorityClass", "ClusterTrainingRuntime"}
+     "WorkloadPriorityClass", "ClusterTrainingRuntime",
+     "ClusterServingRuntime", "ClusterStorageContainer"}
 )  # fmt: skip
 """Kinds without a namespace, so far as a plan doesn't say it by giving one."""
 

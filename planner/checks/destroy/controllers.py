@@ -30,6 +30,8 @@ BALANCERS = Controller("the AWS load balancer controller", ("aws-load-balancer-c
 EXTERNAL_DNS = Controller("external-dns", ("external-dns",), ("external-dns",))
 KUEUE = Controller("Kueue", ("kueue",), calls_cloud=False)
 KEDA = Controller("KEDA", ("keda",), calls_cloud=False)
+KSERVE = Controller("KServe", ("kserve-resources", "kserve"), calls_cloud=False)
+KNATIVE_OPERATOR = Controller("Knative's operator", ("knative-operator",), calls_cloud=False)
 DRIVERS: Mapping[str, Controller] = {
     "ebs.csi.aws.com": Controller("the EBS driver", ("aws-ebs-csi-driver",), ("aws-ebs-csi-driver",)),
     "efs.csi.aws.com": Controller("the EFS driver", ("aws-efs-csi-driver",), ("aws-efs-csi-driver",)),
@@ -76,6 +78,10 @@ def made(view: View) -> Iterator[Made]:
                 yield Made(one, "finalizer", KUEUE)
             case "ScaledObject":
                 yield Made(one, "finalizer", KEDA)
+            case "InferenceService":
+                yield Made(one, "finalizer", KSERVE)
+            case "KnativeServing" | "KnativeEventing":
+                yield Made(one, "finalizer", KNATIVE_OPERATOR)
             case "PersistentVolumeClaim" if at(one.spec, "volumeName") in (None, ""):
                 if (driver := _driver(view, one, one.spec.get("storageClassName"))) is not _KEPT:
                     yield Made(one, "volume", driver)
