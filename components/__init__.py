@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from components.billing import BudgetAlarm, BudgetAlarmArgs
     from components.cluster import GpuCluster, GpuClusterArgs
-    from components.inference import TritonInference, TritonInferenceArgs
+    from components.inference import (
+        KServeInference,
+        KServeInferenceArgs,
+        TensorFlowServing,
+        TensorFlowServingArgs,
+        TritonInference,
+        TritonInferenceArgs,
+    )
     from components.network import RegionalNetwork, RegionalNetworkArgs
     from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
     from components.security import WorkloadIdentity, WorkloadIdentityArgs
@@ -38,6 +45,8 @@ _ROOMS = {
     "GpuClusterArgs": "cluster",
     "HyperparameterSweep": "training",
     "HyperparameterSweepArgs": "training",
+    "KServeInference": "inference",
+    "KServeInferenceArgs": "inference",
     "RayCluster": "training",
     "RayClusterArgs": "training",
     "RayJob": "training",
@@ -46,6 +55,8 @@ _ROOMS = {
     "RegionalEndpointArgs": "routing",
     "RegionalNetwork": "network",
     "RegionalNetworkArgs": "network",
+    "TensorFlowServing": "inference",
+    "TensorFlowServingArgs": "inference",
     "TieredStorage": "storage",
     "TieredStorageArgs": "storage",
     "TrainingJob": "training",
@@ -69,6 +80,8 @@ __all__ = [
     "GpuClusterArgs",
     "HyperparameterSweep",
     "HyperparameterSweepArgs",
+    "KServeInference",
+    "KServeInferenceArgs",
     "RayCluster",
     "RayClusterArgs",
     "RayJob",
@@ -77,6 +90,8 @@ __all__ = [
     "RegionalEndpointArgs",
     "RegionalNetwork",
     "RegionalNetworkArgs",
+    "TensorFlowServing",
+    "TensorFlowServingArgs",
     "TieredStorage",
     "TieredStorageArgs",
     "TrainingJob",

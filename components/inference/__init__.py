@@ -1,5 +1,23 @@
-"""Inference: models served by Triton on a cluster, and how such a deployment starts, scales and is closed off."""
+"""Inference: models served on a cluster, and how such a deployment starts, scales and is closed off."""
 
+from components.inference.kserve_inference import KServeInference, KServeInferenceArgs, KServeModelArgs
+from components.inference.tensorflow_serving import (
+    BatchingArgs,
+    SavedModelArgs,
+    TensorFlowServing,
+    TensorFlowServingArgs,
+)
 from components.inference.triton_inference import ModelArgs, TritonInference, TritonInferenceArgs
 
-__all__ = ["ModelArgs", "TritonInference", "TritonInferenceArgs"]
+__all__ = [
+    "BatchingArgs",
+    "KServeInference",
+    "KServeInferenceArgs",
+    "KServeModelArgs",
+    "ModelArgs",
+    "SavedModelArgs",
+    "TensorFlowServing",
+    "TensorFlowServingArgs",
+    "TritonInference",
+    "TritonInferenceArgs",
+]
