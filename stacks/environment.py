@@ -16,7 +16,7 @@ from components import (
     TieredStorage,
 )
 from stacks import training
-from stacks.inference import RegionalInference
+from stacks.inference import RegionalInference, kserve_mode
 from stacks.settings import Region, Settings
 from stacks.training import RegionalTraining, TrainingNamespace
 
@@ -115,6 +115,7 @@ class RegionalPlatform:
                 "node_pools": [pool.component_args() for pool in pools],
                 "administrators": list(settings.administrators_of(region.cloud)),
                 "public_access_cidrs": list(region.public_access_cidrs),
+                **kserve_mode(settings, region),
                 "protect": settings.protect,
             },
         )

@@ -1,4 +1,4 @@
-"""What a region has for serving: the inference servers, and the endpoint that the front door sends requests to."""
+"""What a region has for serving: its inference servers, and the endpoint that the front door sends requests to."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from typing import Any
 
 import pulumi
 
-from components import GpuCluster, RegionalEndpoint, RegionalNetwork, TieredStorage, TrainingQueue, TritonInference
+from components import (
+    GpuCluster,
+    KServeInference,
+    RegionalEndpoint,
+    RegionalNetwork,
+    TensorFlowServing,
+    TieredStorage,
+    TrainingQueue,
+    TritonInference,
+)
 from components.accelerators import CATALOG
 from components.inference.traffic import HTTP
 from components.routing import neg_annotation, neg_name
+from stacks.serving import KserveService, TensorflowServing
 from stacks.settings import Region, Settings
 
 
@@ -33,6 +43,8 @@ class RegionalInference:
         )  # fmt: skip
         self._place: dict[str, Any] = {"cloud": region.cloud, "region": region.name, "tags": dict(tags)}
         self.triton = self._triton(settings)
+        self.kserve = [self._kserve(settings, one) for one in settings.kserve_services_in(region)]
+        self.tensorflow = [self._tensorflow(settings, one) for one in settings.tensorflow_servings_in(region)]
         self.endpoint = self._endpoint(settings)
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
@@ -72,6 +84,55 @@ class RegionalInference:
             self._in_cluster(*([self._queue] if self._queue else ())),
         )
 
+    def _server(self, settings: Settings, namespace: str, accelerator: str | None) -> dict[str, Any]:
+        """Arguments that servers of any kind have in common."""
+        return {
+            **self._place,
+            "cluster_name": self._cluster.cluster_name,
+            "workload_identity_pool": self._cluster.workload_identity_pool,
+            "namespace": namespace,
+            "repository_url": self._storage.bucket_url.apply(lambda url: f"{url}/models"),
+            "bucket": self._storage.bucket,
+            "encryption_key": self._storage.encryption_key,
+            **_pool_of(settings, self._region, accelerator),
+            "client_cidrs": [self._region.cidr],
+        }
+
+    def _kserve(self, settings: Settings, service: KserveService) -> KServeInference:
+        optional = {"scale_metric": service.scale_metric, "canary_traffic_percent": service.canary_traffic_percent}
+        return KServeInference(
+            f"{self._region.name}-kserve-{service.name}",
+            {
+                **self._server(settings, f"kserve-{service.name}", service.accelerator),
+                "mode": service.mode,
+                "image": settings.serving.image,
+                "models": [model.model_dump() for model in service.models],
+                "accelerator": service.accelerator,
+                "gpus": service.gpus,
+                "min_replicas": service.min_replicas,
+                **service.of_component(),
+                **{name: value for name, value in optional.items() if value is not None},
+            },
+            self._in_cluster(),
+        )
+
+    def _tensorflow(self, settings: Settings, serving: TensorflowServing) -> TensorFlowServing:
+        return TensorFlowServing(
+            f"{self._region.name}-tensorflow-{serving.name}",
+            {
+                **self._server(settings, f"tensorflow-{serving.name}", serving.accelerator),
+                "image": serving.image,
+                "fetch_image": settings.serving.image,
+                "models": [{**model.model_dump(), "labels": list(model.labels)} for model in serving.models],
+                **({"accelerator": serving.accelerator} if serving.accelerator else {}),
+                "min_replicas": serving.min_replicas,
+                **serving.of_component(),
+                "scale_metric": serving.scale_metric,
+                **({"batching": serving.batching.model_dump()} if serving.batching else {}),
+            },
+            self._in_cluster(),
+        )
+
     def _endpoint(self, settings: Settings) -> RegionalEndpoint | None:
         door = settings.front_door
         if door is None or self.triton is None:
@@ -96,13 +157,21 @@ class RegionalInference:
         )
 
 
-def _pool_of(settings: Settings, region: Region, accelerator: str) -> dict[str, Any]:
+def kserve_mode(settings: Settings, region: Region) -> dict[str, str]:
+    """KServe's operator as an argument of the region's GpuCluster: nothing where nothing is behind KServe."""
+    modes = {service.mode for service in settings.kserve_services_in(region)}
+    return {"kserve": "serverless" if "serverless" in modes else "raw"} if modes else {}
+
+
+def _pool_of(settings: Settings, region: Region, accelerator: str | None) -> dict[str, Any]:
     """The pool to serve from, where there is just one: on GKE it is by its pool that a pod gets the ladder's order, and
     where pods share a GPU they share the machine's cores and memory as well."""
     pools = [p for p in settings.node_pools_in(region) if p.purpose == "serving" and p.accelerator == accelerator]
     if len(pools) != 1:
         return {}
     sharing = pools[0].gpu_sharing
+    if accelerator is None:
+        return {"node_pool": pools[0].name}
     if sharing is None:
         sharers = 1
     elif sharing.mode == "mig":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.accelerators import CATALOG, RUNGS, CpuMachine, MachineType, NotOffered, machines
 from components.machine_types import AWS_RUNGS, GCP_RUNGS
-from stacks import validation_training
+from stacks import validation_kserve, validation_training
 from stacks.problems import Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     readable = environment.complete and environment.every_pool
     regions, pools = list(environment.regions.values()), list(environment.pools.values())
     yield from validation_training.problems(parts, regions, pools, readable)
+    yield from validation_kserve.problems(parts, regions, pools, readable)
 
 
 class Environment:

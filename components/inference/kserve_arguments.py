@@ -63,7 +63,7 @@ def _check_mode(refuse: Refusal, mode: str, args: KServeInferenceArgs) -> None:
             refuse("timeout_s", args.get("timeout_s"), f"accepted is, in mode 'serverless', at most {MOST_TIMEOUT_S}")
         for argument in ("service", "service_annotations"):
             if argument in args:
-                value = args[argument]  # type: ignore[literal-required]
+                value = args[argument]
                 refuse(argument, value, "accepted in mode 'raw' only: the Service of a serverless one is Knative's")
     elif "protocol" in args:
         refuse("protocol", args["protocol"], "accepted in mode 'serverless' only: a raw server answers both")

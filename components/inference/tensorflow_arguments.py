@@ -30,7 +30,7 @@ def checked(name: str, args: TensorFlowServingArgs) -> tuple[Refusal, list[Model
     refuse = Refusal(f"TensorFlowServing {name!r}")
     check_server(refuse, name, args, LONGEST_NAME)
     for argument in ("image", "fetch_image"):
-        check_image(refuse, argument, args[argument])  # type: ignore[literal-required]
+        check_image(refuse, argument, args[argument])
     if args["min_replicas"] < 1:
         refuse("min_replicas", args["min_replicas"], "accepted is 1 or more: without a pod nothing is counted")
     refuse.numbers_above_zero(
@@ -41,9 +41,8 @@ def checked(name: str, args: TensorFlowServingArgs) -> tuple[Refusal, list[Model
     if "accelerator" in args:
         check_accelerator(refuse, args, "TensorFlow Serving")
     else:
-        for argument in ("gpus", "pods_per_gpu"):
-            if argument in args:
-                value = args[argument]  # type: ignore[literal-required]
+        for argument, value in (("gpus", args.get("gpus")), ("pods_per_gpu", args.get("pods_per_gpu"))):
+            if value is not None:
                 refuse(argument, value, "accepted with an accelerator only")
     metric = args.get("scale_metric", next(iter(METRICS)))
     refuse.one_of("scale_metric", metric, METRICS)
