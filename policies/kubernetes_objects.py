@@ -9,7 +9,7 @@ from planner.inventory import Inventory
 from planner.inventory.objects import Object, Objects, objects_in
 from planner.plan import UNKNOWN, Resource
 from policies.declare import Parameters, Violation, at, each, on, resource_policy, stack_policy, texts
-from policies.kubernetes_pods import POD_TYPES, Pod, pods
+from policies.kubernetes_pods import POD_TYPES, Pod, combined, pods
 
 NAMESPACE = "kubernetes:core/v1:Namespace"
 RELEASE = "kubernetes:helm.sh/v3:Release"
@@ -95,13 +95,13 @@ def _denies(policy: Object, direction: str) -> bool:
     fix="Set automountServiceAccountToken: false in the pod; credentials of the cloud do not need that token.",
 )
 def service_account_tokens_only_where_needed(inventory: Inventory, _: Parameters) -> Iterator[Violation]:
-    objects = objects_in(inventory)
+    objects, whole = objects_in(inventory), combined(inventory)
     for one in objects.all:
         if one.resource.type not in POD_TYPES or one.namespace == UNKNOWN:
             continue
-        for pod in pods(one.resource):
+        for pod in whole.get(one.resource.urn) or pods(one.resource):
             name = at(pod.spec, "serviceAccountName", "default")
-            if pod.partial or name == UNKNOWN or not _mounts_token(objects, one, pod, name):
+            if pod.partial or pod.fragment or name == UNKNOWN or not _mounts_token(objects, one, pod, name):
                 continue
             if _scales_itself(one, pod):
                 continue

@@ -18,9 +18,9 @@ RELEASE = "kubernetes:helm.sh/v3:Release"
 CHARTS = (RELEASE, "kubernetes:helm.sh/v4:Chart", "kubernetes:helm.sh/v3:Chart")
 
 _PLAIN = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Pod", "Job",
-                    "CronJob", "TrainJob", "JobSet", "RayCluster", "RayJob"})  # fmt: skip
+                    "CronJob", "TrainJob", "JobSet", "RayCluster", "RayJob", "InferenceService"})  # fmt: skip
 """Kinds whose pods are known with all labels that matter; those of other operators may have more."""
-_BY_OPERATORS = ("TrainJob", "RayJob")
+_BY_OPERATORS = ("TrainJob", "RayJob", "InferenceService")
 """Kinds whose pods may come from what the plan doesn't show: a runtime, a running cluster."""
 
 BUILT_IN_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
