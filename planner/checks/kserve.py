@@ -6,7 +6,7 @@ Whether their pods fit a pool, are let in and are spread, the other checks say o
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from planner.checks.destroy.controllers import chart_name
@@ -62,7 +62,8 @@ _FEATURES = {
     "tolerations": "tolerations",
     "topologySpreadConstraints": "topologyspreadconstraints",
 }
-"""Field of a pod -> the feature `kubernetes.podspec-…` that allows it (knative/serving, pkg/apis/serving/fieldmask.go)."""
+"""Field of a pod -> the feature `kubernetes.podspec-…` that allows it.
+Source: knative/serving, pkg/apis/serving/fieldmask.go."""
 
 
 def findings(inventory: Inventory, _rules: Rules) -> Iterator[Finding]:
@@ -81,7 +82,7 @@ def findings(inventory: Inventory, _rules: Rules) -> Iterator[Finding]:
 # ---- runtimes
 
 
-def _runtime(view: View, service: Object) -> Iterator[Finding]:
+def _runtime(view: View, service: Object) -> Generator[Finding, None, Object | None]:
     """Yields what is wrong; returns the runtime, if it is known."""
     name = model_of(service.resource).get("runtime")
     if not isinstance(name, str) or name == UNKNOWN or service.namespace == UNKNOWN:
@@ -117,7 +118,7 @@ def _fits(service: Object, runtime: Object) -> Iterator[Finding]:
             f"{service.place} is of the format {_format(wanted)}; its runtime {runtime.name} is for {listed}",
             service.resource, subject="format",
         )  # fmt: skip
-    protocol, spoken = model.get("protocolVersion"), texts(spec.get("protocolVersions"))
+    protocol, spoken = model.get("protocolVersion"), list(texts(spec.get("protocolVersions")))
     if isinstance(protocol, str) and spoken and UNKNOWN not in (protocol, *spoken) and protocol not in spoken:
         yield FORMAT.finding(
             f"{service.place} speaks {protocol}; its runtime {runtime.name} speaks {', '.join(spoken)}",
@@ -152,7 +153,7 @@ def _runs(view: View, service: Object) -> Iterator[Finding]:
     mode = mode_of(service.resource)
     if mode == "Knative" and not _knative(view, service) and "knative-serving" not in charts:
         yield MODE.finding(
-            f"{service.place} is in mode Knative, and nothing brings Knative Serving into its cluster: KServe refuses it",
+            f"{service.place} is in mode Knative, and nothing brings Knative Serving to its cluster: KServe refuses it",
             service.resource, subject="mode",
         )  # fmt: skip
     if service.annotations.get(AUTOSCALER) == "keda" and not charts.intersection(_KEDA):

@@ -133,7 +133,7 @@ def _with_runtime(own: Mapping[str, Any], model: Mapping[str, Any], runtime: Map
     base = {key: runtime[key] for key in _RUNTIME_POD if key in runtime}
     containers = [one for one in items(runtime, "containers") if isinstance(one, Mapping)]
     stated = {key: value for key, value in model.items() if key not in _NO_CONTAINER}
-    found = []
+    found: list[Any] = []
     for one in containers:
         if one.get("name") == CONTAINER:
             whole = merged(one, stated)
