@@ -70,13 +70,13 @@ def findings(inventory: Inventory, _rules: Rules) -> Iterator[Finding]:
     """What KServe or Knative would refuse, or wait for in vain."""
     view = view_of(inventory)
     for service in view.objects.of_kind(KIND):
-        found = yield from _runtime(view, service)
-        if found is not None:
-            yield from _fits(service, found)
+        runtime = yield from _runtime(view, service)
+        if runtime is not None:
+            yield from _fits(service, runtime)
         yield from _runs(view, service)
     for workload in inventory.workloads:
-        if workload.kind == KIND and (service := view.objects.by_urn.get(workload.urn)) is not None:
-            yield from _allowed(view, service, workload)
+        if workload.kind == KIND and (owner := view.objects.by_urn.get(workload.urn)) is not None:
+            yield from _allowed(view, owner, workload)
 
 
 # ---- runtimes

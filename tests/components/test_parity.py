@@ -18,6 +18,7 @@ from tests.components import (
     parity_platform,
     parity_pools,
     parity_queue,
+    parity_serving,
     parity_storage,
     parity_training,
 )
@@ -33,6 +34,7 @@ FEATURES: list[Feature] = sorted(
         *parity_queue.FEATURES,
         *parity_training.FEATURES,
         *parity_platform.FEATURES,
+        *parity_serving.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )
@@ -44,7 +46,7 @@ PLUMBING = {
     *("network_id", "network_cidr", "private_subnet_ids", "pod_subnet_ids", "pod_range_name", "service_range_name"),
     *("fabric_security_group_id", "gpudirect_networks", "gpudirect_subnetworks", "node_security_group_id", "zones"),
     *("workload_identity_pool", "hosted_zone_id", "certificate_domain", "domain", "regions.region", "regions.targets"),
-    *("image", "service", "service_annotations", "node_pools.name", "models.size_gib", "models.gpus"),
+    *("image", "fetch_image", "service", "service_annotations", "node_pools.name", "models.size_gib", "models.gpus"),
 }
 EMPTY = {
     ("RegionalNetwork", "aws"): {"podRangeName", "serviceRangeName", "gpudirectNetworks", "gpudirectSubnetworks"},
