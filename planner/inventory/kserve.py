@@ -88,9 +88,8 @@ def runtime_of(service: Resource, runtimes: Iterable[tuple[Resource, str]], name
     name = model_of(service).get("runtime")
     for kind in RUNTIMES:
         for one, where in runtimes:
-            if not one.type.endswith(f":{kind}") or (
-                kind == RUNTIMES[0] and UNKNOWN not in (where, namespace) != where
-            ):
+            elsewhere = kind == RUNTIMES[0] and UNKNOWN not in (where, namespace) and where != namespace
+            if elsewhere or not one.type.endswith(f":{kind}"):
                 continue
             if name == UNKNOWN and one.urn in service.property_dependencies.get("spec", ()):
                 return one
