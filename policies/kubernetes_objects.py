@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from planner.inventory import Inventory
-from planner.inventory.objects import Object, Objects, objects_in
+from planner.inventory.objects import INSTALLERS, Object, Objects, objects_in
 from planner.plan import UNKNOWN, Resource
 from policies.declare import Parameters, Violation, at, each, on, resource_policy, stack_policy, texts
 from policies.kubernetes_pods import POD_TYPES, Pod, combined, pods
@@ -41,10 +41,11 @@ def default_deny_network_policy(inventory: Inventory, parameters: Parameters) ->
 def _homes(inventory: Inventory) -> dict[tuple[str, str], Resource]:
     """(cluster, namespace) of the program's own pods -> where that is stated.
 
-    A namespace in which only charts are installed is the charts' own; one without either is where pods will come.
+    A namespace in which only charts, or operators, install pods is their own; one without either is where pods will
+    come.
     """
     objects = objects_in(inventory)
-    charts = {
+    charts = {(one.cluster, one.namespace) for one in objects.of_kind(*INSTALLERS)} | {
         (objects.cluster_of(release), name)
         for release in inventory.plan.of_type(*CHARTS)
         for name in _namespaces(inventory, release)

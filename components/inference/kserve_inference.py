@@ -192,7 +192,12 @@ class KServeInference(pulumi.ComponentResource):
             memory_gib=args.get("memory_gib", memory_gib),
             startup=startup,
         )
-        pod = split(pod_template(server), serverless=serverless, protocol=args.get("protocol", "v2"))
+        pod = split(
+            pod_template(server),
+            serverless=serverless,
+            protocol=args.get("protocol", "v2"),
+            timeout_s=int(args.get("timeout_s", DEFAULT_TIMEOUT_S)),
+        )
         runtime = k8s.apiextensions.CustomResource(
             f"{name}-runtime",
             api_version="serving.kserve.io/v1alpha1",

@@ -41,15 +41,18 @@ class Split:
     """Arguments that the predictor's model adds to those of the runtime: which models to load."""
 
 
-def split(template: Mapping[str, Any], *, serverless: bool, protocol: str) -> Split:
+def split(template: Mapping[str, Any], *, serverless: bool, protocol: str, timeout_s: int) -> Split:
     """Split a pod template of `components.inference.pod` in two.
 
     Serverless: one port (that of the protocol), since Knative has no more; no hook before the end and no grace period,
-    since Knative drains by a proxy of its own, for as long as a request may take.
+    since Knative drains by a proxy of its own. It gives a pod as long to end as a request may take, `timeout_s`, and
+    tells the server only once the proxy has drained: of that time the server takes half at most.
     """
     spec = camel_case(template["spec"])
     (server,) = spec.pop("containers")
     arguments = server.pop("args")
+    if serverless:
+        arguments = [_ending(argument, timeout_s // 2) for argument in arguments]
     container = {
         **server,
         "name": CONTAINER,
@@ -101,6 +104,12 @@ def monitor_endpoints(serverless: bool) -> list[dict[str, Any]]:
         ],
     }
     return [triton, {"port": "http-usermetric", "path": "/metrics", "interval": "15s"}]
+
+
+def _ending(argument: str, most_s: int) -> str:
+    """An option of Triton's, with at most so many seconds where it is the one for ending."""
+    name, _, value = argument.partition("=")
+    return f"{name}={min(int(value), most_s)}" if name == "--exit-timeout-secs" else argument
 
 
 def camel_case(value: Any) -> Any:

@@ -13,7 +13,7 @@ from planner.checks.destroy.controllers import chart_name
 from planner.checks.view import View, view_of
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory, Workload
-from planner.inventory.kserve import AUTOSCALER, KIND, RUNTIMES, mode_of, model_of
+from planner.inventory.kserve import AUTOSCALER, KIND, QUEUE, RUNTIMES, mode_of, model_of
 from planner.inventory.objects import Object, maps
 from planner.inventory.references import at, mapping, texts
 from planner.plan import UNKNOWN
@@ -178,7 +178,8 @@ def _allowed(view: View, service: Object, workload: Workload) -> Iterator[Findin
         if container.get("lifecycle") not in (None, {}, UNKNOWN):
             yield KNATIVE.finding(f"{service.place}: container {name} has a lifecycle hook, which Knative refuses",
                                   service.resource, subject=f"{name} lifecycle")  # fmt: skip
-        if name != "queue-proxy" and len(maps(container, "ports")) > 1:
+        declared = [port for port in maps(container, "ports") if UNKNOWN not in port.values()]
+        if name != QUEUE and len(declared) > 1:
             yield KNATIVE.finding(f"{service.place}: container {name} has several ports, of which Knative takes one",
                                   service.resource, subject=f"{name} ports")  # fmt: skip
     if "terminationGracePeriodSeconds" in mapping(service.spec, "predictor"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory, kserve
+from planner.inventory.references import at, items
 from planner.plan import Resource
 from planner.rules import Rules
 from policies import POLICIES
@@ -66,6 +67,11 @@ def _and_combined(
         runtimes = inventory.references(service, "spec.predictor.model.runtime", *_RUNTIMES)
         if told.intersection((service.urn, *(one.urn for one in runtimes))):
             continue
-        pod = {"metadata": {"labels": workload.labels, "annotations": workload.annotations}, "spec": workload.spec}
+        # What Knative puts beside a server is Knative's own.
+        own = [one for one in items(workload.spec, "containers") if at(one, "name") != kserve.QUEUE]
+        pod = {
+            "metadata": {"labels": workload.labels, "annotations": workload.annotations},
+            "spec": {**workload.spec, "containers": own},
+        }
         for violation in policy.of_resource(replace(service, type=_POD, inputs=pod), parameters):
             yield Violation(violation.message, service, f"{workload.part} {violation.subject}".strip())

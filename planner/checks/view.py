@@ -9,7 +9,7 @@ from typing import Any
 from planner.inventory import Inventory, Workload
 from planner.inventory.inventory import EKS_CLUSTER
 from planner.inventory.links import Links
-from planner.inventory.objects import NAMESPACE, Object, maps, objects_in, selects
+from planner.inventory.objects import INSTALLERS, NAMESPACE, Object, maps, objects_in, selects
 from planner.inventory.once import once
 from planner.inventory.references import at, mapping, texts
 from planner.plan import UNKNOWN, Resource
@@ -49,6 +49,7 @@ class View:
             near.namespace != UNKNOWN
             and near.cluster in self.workloads_of
             and not self.releases(near)
+            and not any(True for _ in self.objects.beside(near, *INSTALLERS))
             and all(workload.kind in _PLAIN for workload in self.objects.pods(near))
             and {one.resource.urn for one in self.objects.beside(near, *_BY_OPERATORS)}
             <= {workload.urn for workload in self.objects.pods(near)}

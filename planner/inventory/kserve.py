@@ -43,8 +43,9 @@ _NO_CONTAINER = frozenset(
 )
 """Fields of a model that are no container's."""
 
+QUEUE = "queue-proxy"
 QUEUE_PROXY: Mapping[str, Any] = {
-    "name": "queue-proxy",
+    "name": QUEUE,
     "ports": [
         {"name": "http-queueadm", "containerPort": 8022},
         {"name": "http-autometric", "containerPort": 9090},
@@ -60,6 +61,10 @@ QUEUE_PROXY: Mapping[str, Any] = {
 }
 """The container that Knative puts beside a server; its amounts are defaults of `config-deployment`. It has one of the
 two queue ports, by the server's protocol."""
+
+
+_UNDECLARED = {"name": UNKNOWN, "containerPort": UNKNOWN}
+"""Knative lets a server declare one port; it may well listen on others, such as that of its metrics."""
 
 
 def mode_of(service: Resource) -> str:
@@ -150,7 +155,7 @@ def _on_knative(spec: Mapping[str, Any], component: Mapping[str, Any]) -> dict[s
     containers: list[Any] = []
     for index, one in enumerate(items(spec, "containers")):
         ports = [{**port, "name": "user-port"} for port in items(one, "ports") if isinstance(port, Mapping)]
-        containers.append({**one, "ports": ports} if ports and index == 0 else one)
+        containers.append({**one, "ports": [*ports, _UNDECLARED]} if ports and index == 0 else one)
     return {
         **spec,
         "containers": [*containers, QUEUE_PROXY] if containers else [],

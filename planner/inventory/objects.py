@@ -25,6 +25,9 @@ CLUSTER_SCOPED = frozenset(
 )  # fmt: skip
 """Kinds without a namespace, so far as a plan doesn't say it by giving one."""
 
+INSTALLERS = ("KnativeServing", "KnativeEventing")
+"""Kinds for which an operator installs pods of its own beside them, as a chart would."""
+
 NAMESPACE = "kubernetes:core/v1:Namespace"
 
 
