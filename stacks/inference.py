@@ -84,8 +84,11 @@ class RegionalInference:
             self._in_cluster(*([self._queue] if self._queue else ())),
         )
 
-    def _server(self, settings: Settings, namespace: str, accelerator: str | None) -> dict[str, Any]:
-        """Arguments that servers of any kind have in common."""
+    def _server(
+        self, settings: Settings, namespace: str, accelerator: str | None, *, counted: bool = True
+    ) -> dict[str, Any]:
+        """Arguments that servers of any kind have in common. What is `counted` takes back machines that are lent."""
+        counted = counted and accelerator is not None
         return {
             **self._place,
             "cluster_name": self._cluster.cluster_name,
@@ -95,6 +98,7 @@ class RegionalInference:
             "bucket": self._storage.bucket,
             "encryption_key": self._storage.encryption_key,
             **_pool_of(settings, self._region, accelerator),
+            **({"cluster_queue": self._queue.serving_cluster_queue} if self._queue and counted else {}),
             "client_cidrs": [self._region.cidr],
         }
 
@@ -103,7 +107,7 @@ class RegionalInference:
         return KServeInference(
             f"{self._region.name}-kserve-{service.name}",
             {
-                **self._server(settings, f"kserve-{service.name}", service.accelerator),
+                **self._server(settings, f"kserve-{service.name}", service.accelerator, counted=service.mode == "raw"),
                 "mode": service.mode,
                 "image": settings.serving.image,
                 "models": [model.model_dump() for model in service.models],
@@ -113,7 +117,7 @@ class RegionalInference:
                 **service.of_component(),
                 **{name: value for name, value in optional.items() if value is not None},
             },
-            self._in_cluster(),
+            self._in_cluster(*([self._queue] if self._queue else ())),
         )
 
     def _tensorflow(self, settings: Settings, serving: TensorflowServing) -> TensorFlowServing:
@@ -130,7 +134,7 @@ class RegionalInference:
                 "scale_metric": serving.scale_metric,
                 **({"batching": serving.batching.model_dump()} if serving.batching else {}),
             },
-            self._in_cluster(),
+            self._in_cluster(*([self._queue] if self._queue else ())),
         )
 
     def _endpoint(self, settings: Settings) -> RegionalEndpoint | None:

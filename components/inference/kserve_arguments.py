@@ -61,6 +61,10 @@ def _check_mode(refuse: Refusal, mode: str, args: KServeInferenceArgs) -> None:
     if mode == "serverless":
         if args.get("timeout_s", 1) > MOST_TIMEOUT_S:
             refuse("timeout_s", args.get("timeout_s"), f"accepted is, in mode 'serverless', at most {MOST_TIMEOUT_S}")
+        if "cluster_queue" in args:
+            refuse(
+                "cluster_queue", args["cluster_queue"], "accepted in mode 'raw' only: Knative makes other Deployments"
+            )
         for argument in ("service", "service_annotations"):
             if argument in args:
                 value = args[argument]

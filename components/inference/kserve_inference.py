@@ -16,7 +16,7 @@ from components.inference.kserve_traffic import kserve_policy
 from components.inference.machine_share import machine_share
 from components.inference.own_namespace import disruption_budget, own_namespace
 from components.inference.pod import Server, pod_template
-from components.inference.server_arguments import DEFAULT_MONITORING, DEFAULT_PREFIX, checked_url
+from components.inference.server_arguments import DEFAULT_MONITORING, DEFAULT_PREFIX, check_admission, checked_url
 from components.inference.startup import progress_deadline_s, startup_probe
 from components.inference.traffic import GRPC, HTTP, METRICS
 
@@ -105,6 +105,9 @@ class KServeInferenceArgs(TypedDict):
     """GiB/s from the object store to local disk; default 0.25, what the smallest GPU machines sustain."""
     device_bandwidth_gib_s: NotRequired[float]
     """GiB/s from local disk to GPU memory; default 0.5."""
+    cluster_queue: NotRequired[pulumi.Input[str]]
+    """raw: Kueue's ClusterQueue that the pods count in: TrainingQueue's `serving_cluster_queue`, where idle machines
+    of the pool are lent to training. Give it from the start (see TritonInference). Default none: nothing is counted."""
     monitoring_namespace: NotRequired[str]
     """Namespace of the Prometheus that scrapes the pods; default `monitoring`."""
     service: NotRequired[str]
@@ -164,7 +167,7 @@ class KServeInference(pulumi.ComponentResource):
             client_cidrs=args["client_cidrs"],
             monitoring_namespace=monitoring,
         )
-        own = own_namespace(name, args, labels, traffic, child)
+        own = own_namespace(refuse, name, args, labels, traffic, child)
         service = None if serverless else _service(name, args, own.placed, labels, child)
 
         size_bytes = sum(model.size_gib for model in models) * _GIB
@@ -172,6 +175,7 @@ class KServeInference(pulumi.ComponentResource):
         deadline_s = progress_deadline_s(
             size_bytes, args.get("load_bandwidth_gib_s", DEFAULT_LOAD_GIB_S) * _GIB, startup
         )
+        check_admission(refuse, args, deadline_s)
         gpus = int(args["gpus"])
         cpu, memory_gib = machine_share(
             args["accelerator"], args["cloud"], args["region"], gpus, int(args.get("pods_per_gpu", 1))
@@ -216,7 +220,7 @@ class KServeInference(pulumi.ComponentResource):
             metadata={
                 **own.placed,
                 "name": name,
-                "labels": {**labels, **_VISIBILITY[serverless]},
+                "labels": {**labels, **_VISIBILITY[serverless], **own.counted},
                 "annotations": {
                     "pulumi.com/waitFor": "condition=Ready",
                     "serving.kserve.io/deploymentMode": "Knative" if serverless else "Standard",

@@ -9,9 +9,11 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.inference.server_arguments import DEFAULT_PREFIX
+from components.inference.server_arguments import DEFAULT_PREFIX, Refusal, checked_queue
+from components.labels import QUEUED
 from components.security import WorkloadIdentity
 from components.security.traffic import DENY_ALL
+from components.training import queues
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,12 @@ class OwnNamespace:
     """Namespace and labels, for the metadata of what is placed in it."""
     made: list[pulumi.Resource]
     """All of it, for pods to depend on: one that starts before its identity is bound has none until started again."""
+    counted: dict[str, str]
+    """Labels of what makes the pods, by which Kueue admits each of them; empty where nothing is counted."""
 
 
 def own_namespace(
+    refuse: Refusal,
     name: str,
     args: Mapping[str, Any],
     labels: Mapping[str, str],
@@ -34,13 +39,18 @@ def own_namespace(
 ) -> OwnNamespace:
     """Make the namespace of the server `name`, with restricted pod security, its service account and its policies.
 
-    `traffic` is the spec of the NetworkPolicy that lets in and out what has to be; everything else is denied.
+    `traffic` is the spec of the NetworkPolicy that lets in and out what has to be; everything else is denied. With
+    `cluster_queue` among the arguments Kueue looks at the namespace, and a LocalQueue of the server's name leads there.
     """
+    counted = args.get("cluster_queue") is not None
     namespace = k8s.core.v1.Namespace(
         f"{name}-namespace",
         metadata={
             "name": args["namespace"],
-            "labels": {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")},
+            "labels": {
+                **{f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")},
+                **({QUEUED: "true"} if counted else {}),
+            },
         },
         opts=child,
     )
@@ -74,7 +84,21 @@ def own_namespace(
         )
         for purpose, spec in (("deny-all", DENY_ALL), ("traffic", dict(traffic)))
     ]
-    return OwnNamespace(namespace, placed, [account, identity, *policies])
+    made: list[pulumi.Resource] = [account, identity, *policies]
+    if counted:
+        queue = pulumi.Output.from_input(args["cluster_queue"]).apply(lambda value: checked_queue(refuse, value))
+        made.append(
+            k8s.apiextensions.CustomResource(
+                f"{name}-queue",
+                api_version=queues.API_VERSION,
+                kind="LocalQueue",
+                metadata={**placed, "name": name},
+                spec={"clusterQueue": queue},
+                opts=child,
+            )
+        )
+    labels_of_queue = {queues.QUEUE_LABEL: name, queues.PRIORITY_LABEL: queues.SERVING} if counted else {}
+    return OwnNamespace(namespace, placed, made, labels_of_queue)
 
 
 def disruption_budget(name: str, placed: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from components import images
 from components.accelerators import accelerator, best_machine
+from components.cluster.addon_values import PODS_READY_MINUTES
 from components.inference.clouds import CLOUDS
 from components.inference.pod import Model
 
@@ -119,3 +120,20 @@ def checked_url(refuse: Refusal, url: str, prefix: str) -> str:
             f"with repository_prefix {prefix!r} it must be <bucket URL>/{prefix}: the pods may read nothing else",
         )
     return url
+
+
+def checked_queue(refuse: Refusal, queue: str) -> str:
+    """The ClusterQueue's name, if it is one: TrainingQueue gives an empty one where it lends nothing."""
+    if not NAME.fullmatch(queue):
+        refuse("cluster_queue", queue, "give the name of a ClusterQueue, or leave it out")
+    return queue
+
+
+def check_admission(refuse: Refusal, args: Mapping[str, Any], deadline_s: int) -> None:
+    """Refuse a counted server that Kueue would evict before it is ready, each time anew."""
+    if args.get("cluster_queue") is not None and deadline_s > PODS_READY_MINUTES * 60:
+        raise ValueError(
+            f"{refuse.where}: cluster_queue is given, and a pod may take {deadline_s} s until it is ready; Kueue takes "
+            f"it away after {PODS_READY_MINUTES} minutes. Leave cluster_queue out, or give the bandwidths that are "
+            "measured (load_bandwidth_gib_s, device_bandwidth_gib_s)"
+        )

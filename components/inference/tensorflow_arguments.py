@@ -41,7 +41,11 @@ def checked(name: str, args: TensorFlowServingArgs) -> tuple[Refusal, list[Model
     if "accelerator" in args:
         check_accelerator(refuse, args, "TensorFlow Serving")
     else:
-        for argument, value in (("gpus", args.get("gpus")), ("pods_per_gpu", args.get("pods_per_gpu"))):
+        for argument, value in (
+            ("gpus", args.get("gpus")),
+            ("pods_per_gpu", args.get("pods_per_gpu")),
+            ("cluster_queue", args.get("cluster_queue")),
+        ):
             if value is not None:
                 refuse(argument, value, "accepted with an accelerator only")
     metric = args.get("scale_metric", next(iter(METRICS)))

@@ -12,7 +12,7 @@ from components.inference.clouds import CLOUDS
 from components.inference.machine_share import machine_share
 from components.inference.own_namespace import disruption_budget, own_namespace
 from components.inference.pod import Server
-from components.inference.server_arguments import DEFAULT_MONITORING, DEFAULT_PREFIX, checked_url
+from components.inference.server_arguments import DEFAULT_MONITORING, DEFAULT_PREFIX, check_admission, checked_url
 from components.inference.startup import progress_deadline_s, startup_probe
 from components.inference.tensorflow_arguments import checked
 from components.inference.tensorflow_pod import GRPC, REST, Flags, tensorflow_template
@@ -117,6 +117,10 @@ class TensorFlowServingArgs(TypedDict):
     """GiB/s from the object store to local disk; default 0.25."""
     device_bandwidth_gib_s: NotRequired[float]
     """GiB/s from local disk to memory; default 0.5."""
+    cluster_queue: NotRequired[pulumi.Input[str]]
+    """With an accelerator: Kueue's ClusterQueue that the pods count in: TrainingQueue's `serving_cluster_queue`, where
+    idle machines of the pool are lent to training. Give it from the start (see TritonInference). Default none: nothing
+    is counted."""
     monitoring_namespace: NotRequired[str]
     """Namespace of the Prometheus that scrapes the pods; default `monitoring`."""
     service: NotRequired[str]
@@ -163,7 +167,7 @@ class TensorFlowServing(pulumi.ComponentResource):
         prefix = args.get("repository_prefix", DEFAULT_PREFIX)
         monitoring = args.get("monitoring_namespace", DEFAULT_MONITORING)
         labels = {"app.kubernetes.io/name": "tensorflow-serving", "app.kubernetes.io/instance": name}
-        own = own_namespace(name, args, labels, _traffic(args, labels, monitoring), child)
+        own = own_namespace(refuse, name, args, labels, _traffic(args, labels, monitoring), child)
 
         service = k8s.core.v1.Service(
             f"{name}-service",
@@ -189,6 +193,7 @@ class TensorFlowServing(pulumi.ComponentResource):
         deadline_s = progress_deadline_s(
             size_bytes, args.get("load_bandwidth_gib_s", DEFAULT_LOAD_GIB_S) * _GIB, startup
         )
+        check_admission(refuse, args, deadline_s)
         gpus, pods_per_gpu, cpu, memory_gib = _resources(args)
         key = args.get("accelerator", "")
         server = Server(
@@ -217,7 +222,8 @@ class TensorFlowServing(pulumi.ComponentResource):
         patient = pulumi.CustomTimeouts(create=f"{deadline_s}s", update=f"{deadline_s}s")
         deployment = k8s.apps.v1.Deployment(
             f"{name}-deployment",
-            metadata={**own.placed, "name": name},
+            # Kueue's webhook hands its labels on to the pods, which it then admits one by one.
+            metadata={**own.placed, "name": name, "labels": {**labels, **own.counted}},
             spec={
                 # No `replicas`: they are the autoscaler's.
                 "selector": {"match_labels": labels},

@@ -12,6 +12,7 @@ POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 SERVICE = "kubernetes:serving.kserve.io/v1beta1:InferenceService"
 RUNTIME = "kubernetes:serving.kserve.io/v1alpha1:ServingRuntime"
 CONFIG = "kubernetes:core/v1:ConfigMap"
+QUEUE = "kubernetes:kueue.x-k8s.io/v1beta2:LocalQueue"
 SCALED = "kubernetes:keda.sh/v1alpha1:ScaledObject"
 
 kserve, tensorflow = of("KServeInference"), of("TensorFlowServing")
@@ -106,6 +107,13 @@ FEATURES = [
         "min_replicas max_replicas scale_metric scale_target",
         *[Offered("KServe's autoscaler", lambda p: values(p, SERVICE, "spec.predictor.scaleMetric") == ["cpu"])] * 2,
     ),
+    kserve(
+        "Machines that are lent to training are taken back",
+        "cluster_queue",
+        *[Offered("LocalQueue of the serving queue", lambda p: values(p, QUEUE, "spec.clusterQueue") == ["serving"])]
+        * 2,
+        change=lambda args: {**args, "cluster_queue": "serving"},
+    ),
     *shared(kserve, "Triton's image"),
     tensorflow(
         "Versions side by side, by number and by label",
@@ -151,6 +159,13 @@ FEATURES = [
             )
         ]
         * 2,
+    ),
+    tensorflow(
+        "Machines that are lent to training are taken back",
+        "cluster_queue",
+        *[Offered("LocalQueue of the serving queue", lambda p: values(p, QUEUE, "spec.clusterQueue") == ["serving"])]
+        * 2,
+        change=lambda args: {**args, "accelerator": "l4", "cluster_queue": "serving"},
     ),
     *shared(tensorflow, "TensorFlow Serving's image"),
 ]

@@ -251,6 +251,14 @@ def test_a_canary_gets_its_percent(serverless: Plan) -> None:
     assert predictor(plan_for(**ZERO, canary_traffic_percent=10))["canaryTrafficPercent"] == 10
 
 
+def test_a_counted_server_takes_back_what_is_lent() -> None:
+    plan = plan_for(cluster_queue="serving")
+    assert plan.one("kubernetes:kueue.x-k8s.io/v1beta2:LocalQueue").inputs["spec"] == {"clusterQueue": "serving"}
+    assert plan.one("kubernetes:core/v1:Namespace").inputs["metadata"]["labels"][labels.QUEUED] == "true"
+    # KServe hands labels of the service on to the Deployment, where Kueue looks.
+    assert (pod(plan).queue, pod(plan).labels["kueue.x-k8s.io/priority-class"]) == ("chat", "serving")
+
+
 # ---- scaling
 
 
@@ -296,6 +304,9 @@ def test_by_keda_the_time_that_one_request_waits_counts_once_a_pod() -> None:
         ({"canary_traffic_percent": 10}, "canary_traffic_percent is 10; accepted in mode 'serverless' only"),
         ({**ZERO, "canary_traffic_percent": 101}, "canary_traffic_percent is 101; accepted is 0 to 100"),
         ({**ZERO, "timeout_s": 900}, "timeout_s is 900; accepted is, in mode 'serverless', at most 600"),
+        ({"cluster_queue": ""}, "cluster_queue is ''; give the name of a ClusterQueue, or leave it out"),
+        ({**ZERO, "cluster_queue": "serving"}, "cluster_queue is 'serving'; accepted in mode 'raw' only"),
+        ({"cluster_queue": "serving", "load_bandwidth_gib_s": 0.01}, "Kueue takes it away after 60 minutes"),
         ({**ZERO, "service": "front"}, "service is 'front'; accepted in mode 'raw' only"),
         ({"protocol": "v2"}, "protocol is 'v2'; accepted in mode 'serverless' only"),
         ({**ZERO, "protocol": "v1"}, "protocol is 'v1'; accepted are 'v2', 'grpc-v2'"),

@@ -272,6 +272,14 @@ def test_only_clients_and_prometheus_get_in(plan: Plan) -> None:
     assert [port["port"] for port in scrapes["ports"]] == [8501]
 
 
+def test_a_counted_server_takes_back_what_is_lent() -> None:
+    plan = plan_for(**GPU, cluster_queue="serving")
+    assert plan.one("kubernetes:kueue.x-k8s.io/v1beta2:LocalQueue").inputs["spec"] == {"clusterQueue": "serving"}
+    given = plan.one(DEPLOYMENT).inputs["metadata"]["labels"]
+    assert given["kueue.x-k8s.io/queue-name"] == "tf"
+    assert not any(key.startswith("kueue") for key in template(plan)["metadata"]["labels"])
+
+
 # ---- scaling
 
 
@@ -301,6 +309,7 @@ def test_or_on_the_requests_that_it_counts_itself() -> None:
         ({"image": "tensorflow/serving"}, "image is 'tensorflow/serving'; give it a tag"),
         ({"fetch_image": "triton:latest"}, "fetch_image is 'triton:latest'; 'latest' is another image tomorrow"),
         ({"min_replicas": 0}, "min_replicas is 0; accepted is 1 or more"),
+        ({"cluster_queue": "serving"}, "cluster_queue is 'serving'; accepted with an accelerator only"),
         ({"gpus": 1}, "gpus is 1; accepted with an accelerator only"),
         ({"accelerator": "trainium2", "region": "us-east-2", "gpus": 16}, "TensorFlow Serving serves on NVIDIA GPUs"),
         ({"scale_metric": "queue"}, "scale_metric is 'queue'; accepted are 'cpu', 'requests'"),
