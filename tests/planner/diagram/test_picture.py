@@ -99,7 +99,11 @@ def test_requests_lead_from_the_clients_to_every_server(inventory):
 def test_models_come_from_the_bucket_of_their_region(inventory):
     found = picture(inventory)
     models = [flow for flow in found.flows if flow.kind == "models"]
-    assert len(models) == len(inventory.clusters)
+    servers = [
+        one for one in inventory.workloads for first in one.spec.get("initContainers", ()) if first["name"] == "fetch"
+    ]
+    assert {one.cluster for one in servers} == {one.urn for one in inventory.clusters}
+    assert len(models) == len(servers)
     for flow in models:
         assert inventory.regions[flow.source] == inventory.regions[flow.target]
 
