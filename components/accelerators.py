@@ -47,6 +47,9 @@ class Accelerator:
     mig_profiles: tuple[str, ...] = ()
     """MIG profiles, smallest first; empty where it cannot be partitioned.
     https://docs.nvidia.com/datacenter/tesla/mig-user-guide/, as remembered."""
+    nvlink_gb_s: int = 0
+    """GB/s between one of these GPUs and the others of its machine, both ways; 0 where that goes over PCIe. Of the form
+    that clouds rent (SXM). NVIDIA's data sheets, as remembered."""
 
     def mig_partitions(self, profile: str) -> int:
         """How many partitions of that profile one accelerator gives: it has 7 compute and 8 memory slices."""
@@ -64,13 +67,13 @@ CATALOG: dict[str, Accelerator] = {
     entry.key: entry
     for entry in (
         Accelerator("b200", "NVIDIA B200", "nvidia", 180, _NVIDIA, "nvidia-b200",
-                    ("1g.23gb", "1g.45gb", "2g.45gb", "3g.90gb", "4g.90gb", "7g.180gb")),
+                    ("1g.23gb", "1g.45gb", "2g.45gb", "3g.90gb", "4g.90gb", "7g.180gb"), 1800),
         Accelerator("h200", "NVIDIA H200", "nvidia", 141, _NVIDIA, "nvidia-h200-141gb",
-                    ("1g.18gb", "1g.35gb", "2g.35gb", "3g.71gb", "4g.71gb", "7g.141gb")),
-        Accelerator("h100-80gb", "NVIDIA H100 80GB", "nvidia", 80, _NVIDIA, "nvidia-h100-80gb", _MIG_80),
-        Accelerator("a100-80gb", "NVIDIA A100 80GB", "nvidia", 80, _NVIDIA, "nvidia-a100-80gb", _MIG_80),
+                    ("1g.18gb", "1g.35gb", "2g.35gb", "3g.71gb", "4g.71gb", "7g.141gb"), 900),
+        Accelerator("h100-80gb", "NVIDIA H100 80GB", "nvidia", 80, _NVIDIA, "nvidia-h100-80gb", _MIG_80, 900),
+        Accelerator("a100-80gb", "NVIDIA A100 80GB", "nvidia", 80, _NVIDIA, "nvidia-a100-80gb", _MIG_80, 600),
         Accelerator("a100-40gb", "NVIDIA A100 40GB", "nvidia", 40, _NVIDIA, "nvidia-tesla-a100",
-                    ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb")),
+                    ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"), 600),
         Accelerator("l40s", "NVIDIA L40S", "nvidia", 48, _NVIDIA),
         Accelerator("l4", "NVIDIA L4", "nvidia", 24, _NVIDIA, "nvidia-l4"),
         Accelerator("a10g", "NVIDIA A10G", "nvidia", 24, _NVIDIA),

@@ -192,8 +192,12 @@ def no_load_balancer_services(service: Resource, parameters: Parameters) -> Iter
         )
 
 
-_COUNTER = re.compile(r"\w+_(total|count|sum|bucket)|nv_(inference|energy)\w*_(us|success|failure|count|consumption)")
-"""Names of Prometheus counters, by its conventions and by Triton's (docs/user_guide/metrics.md)."""
+_COUNTER = re.compile(
+    r"(?!nv_inference_pending_request_count\b)"
+    r"(\w+_(total|count|sum|bucket)|nv_(inference|energy)\w*_(us|success|failure|count|consumption))"
+)
+"""Names of Prometheus counters, by its conventions and by Triton's (docs/user_guide/metrics.md), of whose counts one is
+a gauge."""
 _TIME_COUNTER = re.compile(
     r"(?:rate|irate|increase)\s*\(\s*(\w*(?:queue|wait|latency|duration|delay)\w*(?:_us|_ms|_ns|_sum|_seconds_total|_us_total))\b"
 )

@@ -67,7 +67,9 @@ def _replicas(objects: Objects, one: Object) -> tuple[int | None, int | None]:
             return None, None
         if names[0] == one.name and at(spec, "scaleTargetRef.kind", "Deployment") in (one.kind, UNKNOWN):
             if scaler.kind == "ScaledObject":
-                return _number(at(spec, "minReplicaCount", 0)), _number(at(spec, "maxReplicaCount", 100))
+                # Without a trigger that is active there are as few as `idleReplicaCount`.
+                fewest = at(spec, "idleReplicaCount", at(spec, "minReplicaCount", 0))
+                return _number(fewest), _number(at(spec, "maxReplicaCount", 100))
             return _number(at(spec, "minReplicas", 1)), _number(at(spec, "maxReplicas"))
     if one.kind == "InferenceService":  # KServe's own autoscaler
         return _number(at(one.resource, "spec.predictor.minReplicas", 1)), _number(

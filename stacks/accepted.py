@@ -69,6 +69,11 @@ def pool_name(value: str) -> str:
     return _matches(r"[a-z]([-a-z0-9]{0,22}[a-z0-9])?", value, "1 to 24 of a-z, 0-9 and -, beginning with a letter")
 
 
+def model_group(value: str) -> str:
+    # the name of a server and of its group together are the name of a Service
+    return _matches(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?", value, "1 to 20 of a-z, 0-9 and -, beginning with a letter")
+
+
 def dns_label(value: str) -> str:
     return _matches(_LABEL, value, "1 to 63 of a-z, 0-9 and -, neither beginning nor ending with -")
 

@@ -16,7 +16,8 @@ from components import (
     TieredStorage,
 )
 from stacks import training
-from stacks.inference import RegionalInference, kserve_mode
+from stacks.inference import RegionalInference
+from stacks.servers import kserve_mode
 from stacks.settings import Region, Settings
 from stacks.training import RegionalTraining, TrainingNamespace
 
@@ -70,6 +71,13 @@ class Environment:
             "kubeconfigs": pulumi.Output.secret({p.region.region: p.cluster.kubeconfig for p in self.platforms}),
             "buckets": {p.region.region: p.storage.bucket_url for p in self.platforms},
             "claims": {p.region.region: p.storage.claims for p in self.platforms},
+            # Region -> model -> the Service that answers it; and region -> Service -> stage -> estimated seconds.
+            "modelServices": {
+                p.region.region: p.inference.triton.model_services for p in self.platforms if p.inference.triton
+            },
+            "coldStarts": {
+                p.region.region: p.inference.triton.cold_start_s for p in self.platforms if p.inference.triton
+            },
         }
         if self.front_door is not None:
             exports["inferenceUrl"] = self.front_door.domain_name.apply(lambda name: f"https://{name}")

@@ -1,4 +1,4 @@
-"""Serving as an environment asks for it: inference servers, and the models on them."""
+"""Serving as an environment asks for it: inference servers, what stands by for them, and the models on them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from stacks import accepted
 from stacks.fields import Count, Part, Place, Positive, Text
+from stacks.scaling import Scaling
 
 Image = Annotated[str, AfterValidator(accepted.image)]
 
@@ -19,6 +20,14 @@ class Serving(Part):
     """container image with a tag or digest"""
     namespace: Annotated[str, AfterValidator(accepted.dns_label)]
     """Kubernetes namespace"""
+    warm_machines: dict[Place, Positive] = {}
+    """region -> machines that stand ready for a replica more, where none are lent to training; absent: none"""
+    prepull_images: tuple[Annotated[str, AfterValidator(accepted.image)], ...] | None = None
+    """images that machines pull ahead, such as the next one, besides the one that serves; absent: not even that"""
+    weights_from_warm_tier: bool = False
+    """copy models into the region's shared file system once, and start pods from there instead of the object store"""
+    cold_start_objective_s: Annotated[float, Field(gt=0)] | None = None
+    """seconds that one more replica may take by the estimate, from wish to first answer; absent: any"""
 
 
 class Model(Part):
@@ -33,13 +42,21 @@ class Model(Part):
     accelerator: Text
     """key of the catalog, such as l4"""
     gpus: Positive
-    """accelerators for each replica"""
-    min_replicas: Positive
-    """fewest replicas in each region, from 1: without one there is no queue to scale up on"""
+    """accelerators that share the model, all in one machine (tensor parallel)"""
+    over_pcie: bool = False
+    """accept several accelerators without NVLink between them"""
+    device_memory_gib: Annotated[float, Field(ge=0)] | None = None
+    """memory that it takes on each accelerator in GiB; absent: 1.2 times its files, divided by gpus"""
+    group: Annotated[str, AfterValidator(accepted.model_group)] | None = None
+    """models of one group share their replicas, and scale by themselves; absent: the group of all that name none"""
+    min_replicas: Count
+    """fewest replicas in each region, from 1: without one there is no queue to scale up on; 0 with scaling.toZero"""
     max_replicas: Positive
     """most replicas in each region"""
     queue_objective_ms: Annotated[float, Field(gt=0)] = 50.0
     """milliseconds that a request may wait in the queue before replicas are added"""
+    scaling: Scaling | None = None
+    """what else replicas go by, and how fast they change; absent: the defaults"""
     regions: Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
     """regions that serve it; absent: all that serve"""
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.accelerators import CATALOG, RUNGS, CpuMachine, MachineType, NotOffered, machines
 from components.machine_types import AWS_RUNGS, GCP_RUNGS
-from stacks import validation_kserve, validation_training
+from stacks import validation_kserve, validation_scaling, validation_serving, validation_training
+from stacks.devices import shared_by
 from stacks.problems import Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     regions, pools = list(environment.regions.values()), list(environment.pools.values())
     yield from validation_training.problems(parts, regions, pools, readable)
     yield from validation_kserve.problems(parts, regions, pools, readable)
+    yield from validation_serving.problems(parts, regions, pools, readable)
+    yield from validation_scaling.problems(environment.models, regions)
 
 
 class Environment:
@@ -296,13 +299,10 @@ def _sharing(path: str, pool: NodePool) -> Iterator[Problem]:
 
 def _shares(pool: NodePool) -> int:
     """Pods' devices for each accelerator; 1 where the sharing itself is wrong."""
-    sharing = pool.gpu_sharing
-    if sharing is None or not pool.accelerator:
+    try:
+        return shared_by(pool)
+    except (KeyError, ValueError):
         return 1
-    if sharing.mode == "time-slicing":
-        return sharing.replicas or 1
-    shared = CATALOG[pool.accelerator]
-    return shared.mig_partitions(sharing.profile) if sharing.profile in shared.mig_profiles else 1
 
 
 def _machine(path: str, pool: NodePool, place: Region) -> MachineType | CpuMachine | Problem:

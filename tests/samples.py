@@ -136,6 +136,7 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "max_replicas": 4,
             "client_cidrs": ["10.16.0.0/16"],
             "queue_objective_ms": 20,
+            "scaling": {"forecasts": [{"model": "resnet50", "requests_per_replica_s": 100.0}]},
         },
         "KServeInference": {
             **place,

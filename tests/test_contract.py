@@ -22,7 +22,6 @@ import pulumi_kubernetes as k8s
 import pytest
 from torch.distributed.run import config_from_args
 
-from components.cluster.addon_values import prometheus_adapter
 from components.inference import KServeInference, TensorFlowServing, TritonInference
 from components.training import HyperparameterSweep, RayCluster, RayJob, TrainingJob, TrainingRuntimes
 from planner.plan import UNKNOWN, Plan, Resource
@@ -152,6 +151,82 @@ def test_containers_and_probes_start_workloads_in_words_that_they_understand(
     (fetch,) = (command for command in found if command.arguments[0] == "fetch")
     assert "unknown" in fetch.arguments  # a value that a preview cannot know is in the way of nothing
     assert problems(inference, capsys) == []
+
+
+@pytest.fixture(scope="module")
+def several() -> Plan:
+    """A model over four GPUs beside a group of small ones, started from the region's copy of the repository."""
+
+    def program() -> None:
+        TritonInference(
+            "chat",
+            {
+                "cloud": "aws",
+                "region": "us-east-1",
+                "cluster_name": "ai",
+                "workload_identity_pool": "",
+                "namespace": "inference",
+                "image": "registry.example/triton:26.09-1",
+                "models": [
+                    {"name": "llama", "version": 1, "size_gib": 130.0, "gpus": 4},
+                    {"name": "bert", "version": 1, "size_gib": 1.0, "group": "small"},
+                ],
+                "groups": [{"name": "small", "gpus": 1}],
+                "repository_url": "s3://ai-models/models",
+                "bucket": "ai-models",
+                "accelerator": "h100-80gb",
+                "gpus": 4,
+                "min_replicas": 1,
+                "max_replicas": 2,
+                "client_cidrs": ["10.1.0.0/16"],
+                "weights_claim": "warm",
+            },
+            opts=pulumi.ResourceOptions(providers=[k8s.Provider("cluster", kubeconfig="{}")]),
+        )
+
+    return plan_of(program)
+
+
+def test_a_copy_of_the_repository_is_made_and_read_in_words_that_are_understood(
+    several: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = sorted((command.resource, command.arguments[0]) for command in commands(several))
+    fetch_and_probes = ("fetch", "ready", "ready")
+    assert started == sorted(
+        [("chat-weights-job", "mirror")]
+        + [(f"chat-{group}deployment", command) for group in ("", "small-") for command in fetch_and_probes]
+    )
+    assert problems(several, capsys) == []
+    # What the Job writes is where pods read.
+    words = {command.resource: command.arguments for command in commands(several) if command.arguments[0] != "ready"}
+    (target,) = (after for word, after in pairwise(words["chat-weights-job"]) if word == "--destination")
+    (source,) = (after for word, after in pairwise(words["chat-deployment"]) if word == "--source")
+    assert source == f"file://{target}"
+
+
+def test_a_model_over_several_gpus_is_exported_for_as_many_as_its_pods_have(several: Plan, tmp_path: Path) -> None:
+    """The version says over how many GPUs it goes, the pod has so many: both are one number, `gpus` of ModelArgs."""
+    server = several.one("aicloud:index:TritonInference").inputs
+    (model,) = (one for one in server["models"] if one["name"] == "llama")
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    for name in ("config.json", "tokenizer_config.json", "model.safetensors"):
+        (weights / name).write_text("{}")
+    make, _ = parser_of("workloads.serving")
+    words = ["--weights", str(weights), "--repository", str(tmp_path / "repository"), "--name", "llama"]
+    options = make().parse_args(["vllm", *words, "--gpus", f"{model['gpus']:g}"])
+    assert importlib.import_module("workloads.serving.commands.vllm").run(options) == 0
+
+    version = tmp_path / "repository" / "llama" / "1"
+    engine = json.loads((version / "1" / "model.json").read_text())
+    manifest = json.loads((version / "manifest.json").read_text())
+    deployment = several.one("kubernetes:apps/v1:Deployment", "chat-deployment").inputs
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    gpus = int(container["resources"]["limits"]["nvidia.com/gpu"])
+    assert engine["tensor_parallel_size"] == manifest["provenance"]["gpus"] == gpus
+    # ... and finds its weights where the pod has its repository.
+    (repository,) = (word for word in container["args"] if word.startswith("--model-repository="))
+    assert engine["model"].startswith(f"{repository.partition('=')[2]}/llama/1/")
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +427,8 @@ def test_environments_start_workloads_in_words_that_they_understand(
     name: str, environment_plan: Callable[[str], Plan], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = environment_plan(name)
-    servers = {resource.name for resource in plan.of_type("kubernetes:apps/v1:Deployment")}
+    servers = {r.name for r in plan.of_type("kubernetes:apps/v1:Deployment") if "tritonserver" in str(r.inputs)}
+    assert servers
     assert {command.resource for command in commands(plan)} >= servers
     assert problems(plan, capsys) == []
 
@@ -381,9 +457,3 @@ def _planted(value: Any, old: str, new: str) -> Any:
     if isinstance(value, list):
         return [_planted(item, old, new) for item in value]
     return new if value == old else value
-
-
-def test_what_autoscalers_look_at_is_what_the_metrics_adapter_makes(inference: Plan) -> None:
-    scalers = inference.of_type("kubernetes:autoscaling/v2:HorizontalPodAutoscaler")
-    metrics = {metric["pods"]["metric"]["name"] for scaler in scalers for metric in scaler.inputs["spec"]["metrics"]}
-    assert metrics == {rule["name"]["as"] for rule in prometheus_adapter()["rules"]["custom"]}

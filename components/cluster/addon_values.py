@@ -10,9 +10,10 @@ import yaml
 from components import labels
 from components.cluster.ladder import Pool
 
-PROMETHEUS_SERVICE = "prometheus-stack-prometheus"
-QUEUE_METRIC = "triton_queue_seconds_per_request"
-"""Custom metric of a pod: seconds that a request waited in Triton's queue, mean over a minute."""
+_PROMETHEUS = "prometheus-stack"
+MONITORING_NAMESPACE = "monitoring"
+PROMETHEUS_URL = f"http://{_PROMETHEUS}-prometheus.{MONITORING_NAMESPACE}.svc:9090"
+"""Where the cluster's own Prometheus answers queries."""
 
 PODS_READY_MINUTES = 60
 """Within which all pods of what Kueue admitted are ready, or it is evicted and waits again."""
@@ -209,7 +210,7 @@ def prometheus_stack(storage_class: str) -> dict[str, Any]:
         "resources": {"requests": {"storage": "100Gi"}},
     }
     return {
-        "fullnameOverride": "prometheus-stack",
+        "fullnameOverride": _PROMETHEUS,
         # Dashboards are code, shown by a Grafana that outlives any cluster.
         "grafana": {"enabled": False},
         # Managed control planes don't let these be scraped.
@@ -222,32 +223,5 @@ def prometheus_stack(storage_class: str) -> dict[str, Any]:
                 "storageSpec": {"volumeClaimTemplate": {"spec": claim}},
                 "resources": {"requests": {"cpu": "500m", "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
             }
-        },
-    }
-
-
-def prometheus_adapter() -> dict[str, Any]:
-    """The custom metrics API, with one metric: what autoscaling of Triton goes by.
-
-    Time in the queue divided by requests served, so that it doesn't grow with traffic. Where nothing was served in the
-    window the quotient is 0/0; such a pod has no queue, so 0 stands in, or the autoscaler would not scale down.
-    """
-    requests = "sum by (<<.GroupBy>>) (rate(nv_inference_request_success{<<.LabelMatchers>>}[1m]))"
-    waiting = "sum by (<<.GroupBy>>) (rate(nv_inference_queue_duration_us{<<.LabelMatchers>>}[1m]))"
-    return {
-        "prometheus": {"url": f"http://{PROMETHEUS_SERVICE}.monitoring.svc", "port": 9090},
-        "replicas": 2,
-        "podDisruptionBudget": {"enabled": True},
-        "metricsRelistInterval": "30s",
-        "rules": {
-            "default": False,
-            "custom": [
-                {
-                    "seriesQuery": 'nv_inference_request_success{namespace!="",pod!=""}',
-                    "resources": {"overrides": {"namespace": {"resource": "namespace"}, "pod": {"resource": "pod"}}},
-                    "name": {"as": QUEUE_METRIC},
-                    "metricsQuery": f"({waiting} / 1e6) / ({requests} > 0) or ({requests} * 0)",
-                }
-            ],
         },
     }

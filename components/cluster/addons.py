@@ -10,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.cluster import addon_values as values
-from components.cluster import charts, gpudirect
+from components.cluster import charts, gpudirect, keda
 from components.cluster.ladder import Pool
 from components.cluster.serving_operators import ServingOperators
 
@@ -37,7 +37,8 @@ class Addons(pulumi.ComponentResource):
 
     - the default StorageClass, encrypted with the cluster's key
     - Prometheus and its operator, first because others bring monitors for it
-    - the adapter that serves Triton's queue time per request to autoscalers
+    - KEDA, which scales servers by what Prometheus knows; where a pool serves, its HTTP add-on, in which requests wait
+      for a server at zero
     - Kueue; its queues are TrainingQueue's
     - where it is asked for: KServe with what it needs (ServingOperators)
     - where a pool trains: Kubeflow Trainer with JobSet, and KubeRay; their runtimes and jobs are others'
@@ -63,12 +64,14 @@ class Addons(pulumi.ComponentResource):
         self._name, self._after = name, list(after)
         storage = self._storage_class(args)
         monitoring = self._release(
-            charts.PROMETHEUS_STACK, values.prometheus_stack(STORAGE_CLASS), "monitoring", [storage], privileged=True
+            charts.PROMETHEUS_STACK,
+            values.prometheus_stack(STORAGE_CLASS),
+            values.MONITORING_NAMESPACE,
+            [storage],
+            privileged=True,
         )
         self.made = [storage, monitoring]
-        self.made.append(
-            self._release(charts.PROMETHEUS_ADAPTER, values.prometheus_adapter(), "custom-metrics", [monitoring])
-        )
+        self.made += self._scaling(monitoring, serves=any(pool.purpose == "serving" for pool in args.pools))
         self.made.append(self._release(charts.KUEUE, values.kueue(), "kueue-system"))
         if args.kserve:
             after = [*self._after, monitoring]
@@ -104,19 +107,36 @@ class Addons(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=self._after),
         )
 
+    def _scaling(self, monitoring: pulumi.Resource, *, serves: bool) -> list[pulumi.Resource]:
+        operator = self._release(charts.KEDA, keda.keda(), keda.NAMESPACE, [monitoring])
+        if not serves:
+            return [operator]
+        activator = self._release(charts.KEDA_HTTP, keda.activator(), keda.ACTIVATOR_NAMESPACE, [operator])
+        budgets = [
+            self._budget(f"activator-{one}", keda.ACTIVATOR_NAMESPACE, keda.unbudgeted_pods(one), activator)
+            for one in keda.UNBUDGETED
+        ]
+        return [operator, activator, *budgets]
+
     def _training(self) -> list[pulumi.Resource]:
         trainer = self._release(charts.TRAINER, values.trainer(), TRAINER_NAMESPACE)
-        budget = k8s.policy.v1.PodDisruptionBudget(
-            f"{self._name}-trainer",
-            metadata={"name": "kubeflow-trainer", "namespace": TRAINER_NAMESPACE},
+        budget = self._budget("trainer", TRAINER_NAMESPACE, values.TRAINER_PODS, trainer, called="kubeflow-trainer")
+        return [trainer, budget, self._release(charts.KUBERAY, values.kuberay(), "kuberay-system")]
+
+    def _budget(
+        self, name: str, namespace: str, pods: Mapping[str, str], release: pulumi.Resource, *, called: str = ""
+    ) -> k8s.policy.v1.PodDisruptionBudget:
+        """For pods of a chart that has no disruption budget for them."""
+        return k8s.policy.v1.PodDisruptionBudget(
+            f"{self._name}-{name}",
+            metadata={"name": called or name, "namespace": namespace},
             spec={
-                "selector": {"match_labels": values.TRAINER_PODS},
+                "selector": {"match_labels": dict(pods)},
                 "max_unavailable": 1,
                 "unhealthy_pod_eviction_policy": "AlwaysAllow",
             },
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[trainer]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[release]),
         )
-        return [trainer, budget, self._release(charts.KUBERAY, values.kuberay(), "kuberay-system")]
 
     def _gpudirect(self, pools: Sequence[Pool]) -> list[pulumi.Resource]:
         return [

@@ -1,4 +1,6 @@
-"""What TritonInference accepts: wrong arguments are refused where they are given, not by a pod that never starts."""
+"""What TritonInference accepts: wrong arguments are refused where they are given, not by a pod that never starts.
+
+What concerns its models and their groups is in components.inference.groups."""
 
 from __future__ import annotations
 
@@ -8,10 +10,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from components import images
-from components.accelerators import accelerator, best_machine
+from components.accelerators import accelerator
 from components.cluster.addon_values import PODS_READY_MINUTES
+from components.inference import groups
 from components.inference.clouds import CLOUDS
-from components.inference.pod import Model
+from components.inference.device import Device, device
+from components.inference.groups import ModelGroup
 
 if TYPE_CHECKING:
     from components.inference.triton_inference import TritonInferenceArgs
@@ -20,12 +24,11 @@ DEFAULT_PREFIX = "models"
 DEFAULT_MONITORING = "monitoring"
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 
 
-def checked_models(name: str, args: TritonInferenceArgs) -> list[Model]:
-    """The models, once every argument is found good. ValueError names the component, the argument and its value."""
+def checked_groups(name: str, args: TritonInferenceArgs) -> list[ModelGroup]:
+    """The groups, once every argument is found good. ValueError names the component, the argument and its value."""
     where = f"TritonInference {name!r}"
 
     def refuse(argument: str, value: object, accepted: str) -> None:
@@ -41,8 +44,12 @@ def checked_models(name: str, args: TritonInferenceArgs) -> list[Model]:
     ):
         if not _NAME.fullmatch(value):
             refuse(argument, value, "a Kubernetes name has up to 63 lower-case letters, digits and dashes")
-    if problem := images.problem(args["image"]):
-        refuse("image", args["image"], problem)
+    for argument, image in (
+        ("image", args["image"]),
+        *((f"prepull_images[{index}]", one) for index, one in enumerate(args.get("prepull_images", []))),
+    ):
+        if problem := images.problem(image):
+            refuse(argument, image, problem)
     if not _PREFIX.fullmatch(args.get("repository_prefix", DEFAULT_PREFIX)):
         refuse(
             "repository_prefix", args.get("repository_prefix"), "accepted is a path such as 'models' or 'team/models'"
@@ -55,18 +62,11 @@ def checked_models(name: str, args: TritonInferenceArgs) -> list[Model]:
             ipaddress.ip_network(cidr)
         except ValueError as error:
             refuse(f"client_cidrs[{index}]", cidr, f"expected a network such as 10.0.0.0/16: {error}")
-    if args["min_replicas"] < 1:
-        refuse(
-            "min_replicas",
-            args["min_replicas"],
-            "accepted is 1 or more: without a pod nothing waits in its queue, so nothing would scale it up again. "
-            "A node pool scales to zero when nothing is deployed on it",
-        )
-    if args["max_replicas"] < args["min_replicas"]:
-        refuse("max_replicas", args["max_replicas"], f"accepted is min_replicas, {args['min_replicas']}, or more")
     for argument in (
         "queue_objective_ms",
         "load_bandwidth_gib_s",
+        "claim_bandwidth_gib_s",
+        "cold_start_objective_s",
         "device_bandwidth_gib_s",
         "cpu",
         "memory_gib",
@@ -76,39 +76,56 @@ def checked_models(name: str, args: TritonInferenceArgs) -> list[Model]:
         number = args.get(argument, 1)
         if not isinstance(number, (int, float)) or not 0 < number < float("inf"):
             refuse(argument, number, "accepted is a number above 0")
-    _check_accelerator(where, args)
-    return _models(where, args)
+    _check_help(where, args)
+    return groups.checked(where, name, args, _device(where, args))
 
 
-def _check_accelerator(where: str, args: TritonInferenceArgs) -> None:
+def _check_help(where: str, args: TritonInferenceArgs) -> None:
+    """What is there before a pod is wanted."""
+    if args.get("warm_machines", 0) < 0:
+        raise ValueError(f"{where}: warm_machines is {args.get('warm_machines')}; accepted is a whole number from 0")
+    if args.get("warm_machines", 0) and "cluster_queue" in args:
+        raise ValueError(
+            f"{where}: warm_machines is {args.get('warm_machines')} and cluster_queue is given; accepted is one of "
+            "them. A placeholder is no workload of Kueue's: it would hold a machine that Kueue counts as idle and "
+            "lends, and training would wait for it. Where machines are lent, what always stands is not (the pool's "
+            "min): raise that instead"
+        )
+    if "weights_claim" in args and not _NAME.fullmatch(args["weights_claim"]):
+        raise ValueError(f"{where}: weights_claim is {args['weights_claim']!r}; expected the name of a claim")
+    for argument, seconds in args.get("cold_start", {}).items():
+        if not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+            raise ValueError(f"{where}: cold_start.{argument} is {seconds!r}; accepted is a number of seconds from 0")
+
+
+def _device(where: str, args: TritonInferenceArgs) -> Device:
+    profile, shared = args.get("mig_profile", ""), int(args.get("pods_per_gpu", 1))
     try:
-        found = accelerator(args["accelerator"])
-        best_machine(args["accelerator"], args["cloud"], args["region"], int(args["gpus"]))
+        kind = accelerator(args["accelerator"])
+        if profile:
+            cut = kind.mig_partitions(profile)
+            if shared not in (1, cut):
+                raise ValueError(f"pods_per_gpu is {shared}, and a GPU cut into {profile} has {cut}: leave it out")
+        found = device(
+            args["cloud"],
+            args["region"],
+            args["accelerator"],
+            int(args["gpus"]),
+            args.get("machine_type", ""),
+            profile,
+            shared,
+        )
     except ValueError as error:
-        raise ValueError(f"{where}: accelerator is {args['accelerator']!r}, gpus {args['gpus']}: {error}") from None
-    if found.kubernetes_resource != "nvidia.com/gpu":
+        given = {
+            key: value
+            for key in ("accelerator", "gpus", "machine_type", "mig_profile")
+            if (value := args.get(key)) is not None
+        }
+        said = ", ".join(f"{key} is {value!r}" for key, value in given.items())
+        raise ValueError(f"{where}: {said}: {error}") from None
+    if kind.kubernetes_resource != "nvidia.com/gpu":
         raise ValueError(f"{where}: accelerator is {args['accelerator']!r}; Triton serves on NVIDIA GPUs only")
-
-
-def _models(where: str, args: TritonInferenceArgs) -> list[Model]:
-    models: list[Model] = []
-    for index, given in enumerate(args["models"]):
-        here = f"{where}: models[{index}]"
-        if not _MODEL_NAME.fullmatch(given["name"]):
-            raise ValueError(f"{here}.name is {given['name']!r}; accepted are letters, digits, '.', '_' and '-'")
-        if given["version"] < 1 or given["version"] != int(given["version"]):
-            raise ValueError(f"{here}.version is {given['version']!r}; accepted is a whole number from 1")
-        if not 0 < given["size_gib"] < float("inf"):
-            raise ValueError(f"{here}.size_gib is {given['size_gib']!r}; accepted is a number above 0")
-        if not 1 <= given.get("gpus", 1) <= args["gpus"]:
-            raise ValueError(f"{here}.gpus is {given.get('gpus')!r}; accepted is 1 to the pod's gpus, {args['gpus']}")
-        model = Model(given["name"], int(given["version"]), float(given["size_gib"]))
-        if str(model) in map(str, models):
-            raise ValueError(f"{here} is {model}, which is there already; accepted is each model version once")
-        models.append(model)
-    if not models:
-        raise ValueError(f"{where}: models is []; give at least one")
-    return models
+    return found
 
 
 def checked_url(name: str, url: str, prefix: str) -> str:

@@ -7,7 +7,7 @@ import pulumi_kubernetes as k8s
 
 from components import arguments
 from components.accelerators import accelerator
-from components.inference.clouds import CLOUDS
+from components.inference.device import device
 from components.inference.kserve_arguments import checked
 from components.inference.kserve_pod import FORMAT, FORMAT_VERSION, Split, monitor_endpoints, split
 from components.inference.kserve_scaling import METRICS as SCALE_METRICS
@@ -15,18 +15,12 @@ from components.inference.kserve_scaling import scaling
 from components.inference.kserve_traffic import kserve_policy
 from components.inference.machine_share import machine_share
 from components.inference.own_namespace import disruption_budget, own_namespace
-from components.inference.pod import Server, pod_template
+from components.inference.pod import Machines, Server, pod_template
 from components.inference.server_arguments import DEFAULT_MONITORING, DEFAULT_PREFIX, check_admission, checked_url
-from components.inference.startup import progress_deadline_s, startup_probe
+from components.inference.server_start import starting
 from components.inference.traffic import GRPC, HTTP, METRICS
 
-DEFAULT_LOAD_GIB_S = 0.25
-"""As TritonInference: what the smallest GPU machines sustain."""
-DEFAULT_DEVICE_GIB_S = 0.5
-"""As TritonInference: one local SSD, decoded on a few cores. Not measured."""
 DEFAULT_TIMEOUT_S = 60
-
-_GIB = 2**30
 
 
 class KServeModelArgs(TypedDict):
@@ -170,28 +164,24 @@ class KServeInference(pulumi.ComponentResource):
         own = own_namespace(refuse, name, args, labels, traffic, child)
         service = None if serverless else _service(name, args, own.placed, labels, child)
 
-        size_bytes = sum(model.size_gib for model in models) * _GIB
-        startup = startup_probe(size_bytes, args.get("device_bandwidth_gib_s", DEFAULT_DEVICE_GIB_S) * _GIB)
-        deadline_s = progress_deadline_s(
-            size_bytes, args.get("load_bandwidth_gib_s", DEFAULT_LOAD_GIB_S) * _GIB, startup
-        )
+        startup, deadline_s = starting(models, args)
         check_admission(refuse, args, deadline_s)
-        gpus = int(args["gpus"])
-        cpu, memory_gib = machine_share(
-            args["accelerator"], args["cloud"], args["region"], gpus, int(args.get("pods_per_gpu", 1))
-        )
+        gpus, sharers = int(args["gpus"]), int(args.get("pods_per_gpu", 1))
+        cpu, memory_gib = machine_share(args["accelerator"], args["cloud"], args["region"], gpus, sharers)
         server = Server(
             labels=labels,
             service_account=name,
             image=args["image"],
             models=models,
             source=pulumi.Output.from_input(args["repository_url"]).apply(lambda url: checked_url(refuse, url, prefix)),
-            cloud=CLOUDS[args["cloud"]],
+            claim="",
             region=args["region"],
-            accelerator=args["accelerator"],
-            accelerator_resource=accelerator(args["accelerator"]).kubernetes_resource,
+            machines=Machines(
+                device(args["cloud"], args["region"], args["accelerator"], gpus, sharers=sharers),
+                accelerator(args["accelerator"]).kubernetes_resource,
+                args.get("node_pool", ""),
+            ),
             gpus=gpus,
-            node_pool=args.get("node_pool", ""),
             cpu=args.get("cpu", cpu),
             memory_gib=args.get("memory_gib", memory_gib),
             startup=startup,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from components.cluster.addon_values import PROMETHEUS_SERVICE
+from components.inference.prometheus import address
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _by_queue(seconds: float, namespace: str, monitoring: str) -> dict[str, Any]
     count = f"count(count by (pod) (nv_inference_request_success{pods}))"
     metric = {
         "backend": "prometheus",
-        "serverAddress": f"http://{PROMETHEUS_SERVICE}.{monitoring}.svc:9090",
+        "serverAddress": address(monitoring),
         "query": f"{waited} / {asked} * {count}",
     }
     return {

@@ -9,12 +9,15 @@ from typing import Any
 
 import pulumi
 
-from components.inference.clouds import Cloud
+from components.inference.clouds import CLOUDS
+from components.inference.device import Device
 from components.inference.startup import StartupProbe
 from components.inference.traffic import GRPC, HTTP, METRICS
 from components.labels import ACCELERATOR, ACCELERATOR_TAINTS, COMPUTE_CLASS, POOL, PURPOSE
 
 REPOSITORY = "/models"
+MIRROR = "/weights"
+"""Where a claim is mounted that has the repository's models."""
 
 DRAIN_S = 30
 """Seconds that a pod goes on serving after it was told to end: until every load balancer has heard of it."""
@@ -27,6 +30,9 @@ _USER = 1000
 _SCRATCH_GIB = 2.0
 _LOGS_GIB = 1.0
 _SHARED_MEMORY_GIB_PER_GPU = 1.0
+_SHARED_MEMORY_GIB_PER_RANK = 2.0
+"""Where a model goes over several GPUs, a process each: NCCL's buffers and the engine's queues lie in /dev/shm. NCCL's
+guide has 1 GB for a container (as remembered); twice that for each process, not measured."""
 _REPOSITORY_MARGIN = 1.1
 _RESTRICTED_APIS = "model-repository,shared-memory,trace,logging"
 
@@ -38,9 +44,47 @@ class Model:
     name: str
     version: int
     size_gib: float
+    gpus: int = 1
+    """GPUs that share each of its matrices."""
+    device_gib: float = 0.0
+    """GiB of memory that it takes on each of its GPUs."""
+    group: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}:{self.version}"
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Which machines pods are for."""
+
+    device: Device
+    resource: str
+    """What pods ask for of them, such as `nvidia.com/gpu`."""
+    node_pool: str = ""
+    """Empty: any serving pool with the accelerator."""
+
+    def placed(self) -> dict[str, Any]:
+        """The part of a pod's spec that brings it there."""
+        by_pool = {POOL: self.node_pool} if self.node_pool else {}
+        if self.node_pool and self.device.cloud == "gcp":
+            by_pool[COMPUTE_CLASS] = self.node_pool
+        return {
+            "node_selector": {
+                ACCELERATOR: self.device.accelerator,
+                PURPOSE: "serving",
+                **by_pool,
+                **self.device.selector,
+            },
+            "tolerations": [
+                {
+                    "key": self.resource,
+                    "operator": "Equal",
+                    "value": ACCELERATOR_TAINTS[self.resource],
+                    "effect": "NoSchedule",
+                }
+            ],
+        }
 
 
 @dataclass(frozen=True)
@@ -52,16 +96,30 @@ class Server:
     image: str
     models: Sequence[Model]
     source: pulumi.Input[str]
-    cloud: Cloud
+    claim: str
+    """Claim that has the models; empty: they come from `source`."""
     region: str
-    accelerator: str
-    accelerator_resource: str
+    machines: Machines
     gpus: int
-    node_pool: str
-    """Empty: any serving pool with the accelerator."""
     cpu: float
     memory_gib: float
     startup: StartupProbe
+
+
+def restricted() -> dict[str, Any]:
+    """What the "restricted" pod security standard wants of a pod's spec, and no token for the cluster besides."""
+    return {
+        # Cloud credentials come from the node's agent, and nothing in the pod asks the Kubernetes API.
+        "automount_service_account_token": False,
+        "enable_service_links": False,
+        "security_context": {
+            "run_as_non_root": True,
+            "run_as_user": _USER,
+            "run_as_group": _USER,
+            "fs_group": _USER,
+            "seccomp_profile": {"type": "RuntimeDefault"},
+        },
+    }
 
 
 def pod_template(server: Server) -> dict[str, Any]:
@@ -70,37 +128,24 @@ def pod_template(server: Server) -> dict[str, Any]:
         "metadata": {"labels": server.labels},
         "spec": {
             "service_account_name": server.service_account,
-            # Cloud credentials come from the node's agent, and nothing in the pod asks the Kubernetes API.
-            "automount_service_account_token": False,
-            "enable_service_links": False,
+            **_restricted(server),
             "termination_grace_period_seconds": GRACE_S,
-            "security_context": {
-                "run_as_non_root": True,
-                "run_as_user": _USER,
-                "run_as_group": _USER,
-                "fs_group": _USER,
-                "seccomp_profile": {"type": "RuntimeDefault"},
-            },
-            "node_selector": {
-                ACCELERATOR: server.accelerator,
-                PURPOSE: "serving",
-                **({POOL: server.node_pool} if server.node_pool else {}),
-                **({COMPUTE_CLASS: server.node_pool} if server.node_pool and server.cloud == "gcp" else {}),
-            },
-            "tolerations": [
-                {
-                    "key": server.accelerator_resource,
-                    "operator": "Equal",
-                    "value": ACCELERATOR_TAINTS[server.accelerator_resource],
-                    "effect": "NoSchedule",
-                }
-            ],
+            **server.machines.placed(),
             "topology_spread_constraints": [_spread(server, key) for key in _SPREAD_OVER],
             "init_containers": [_fetch(server)],
             "containers": [_triton(server)],
             "volumes": _volumes(server),
         },
     }
+
+
+def _restricted(server: Server) -> dict[str, Any]:
+    found = restricted()
+    if server.claim:
+        # The root of the claim belongs to the pods' group already (components.storage.volumes); to go through all of
+        # its files for each pod would take longer than to read them.
+        found["security_context"]["fs_group_change_policy"] = "OnRootMismatch"
+    return found
 
 
 _SPREAD_OVER = ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
@@ -118,28 +163,37 @@ def _spread(server: Server, key: str) -> dict[str, Any]:
 
 
 def _fetch(server: Server) -> dict[str, Any]:
-    """Before the server starts the models are on local disk, verified; nothing looks at the object store afterwards."""
+    """Before the server starts the models are on local disk, verified; nothing looks at their source afterwards."""
+    source = f"file://{MIRROR}" if server.claim else server.source
+    mirror = [{"name": "weights", "mount_path": MIRROR, "read_only": True}] if server.claim else []
     return {
         "name": "fetch",
         "image": server.image,
         "image_pull_policy": "IfNotPresent",
         "command": ["python3", "-m", "workloads.serving", "fetch"],
-        "args": ["--source", server.source, "--destination", REPOSITORY, *_model_arguments(server)],
-        "env": [{"name": server.cloud.region_variable, "value": server.region}] if server.cloud.region_variable else [],
-        "security_context": _security_context(),
+        "args": ["--source", source, "--destination", REPOSITORY, *model_arguments(server.models)],
+        "env": region_environment(server.machines.device.cloud, server.region),
+        "security_context": container_security(),
         # What the server will have anyway: a pod is scheduled for the larger of the two.
-        "resources": _resources(server),
+        "resources": resources(server),
         "volume_mounts": [
             {"name": "models", "mount_path": REPOSITORY},
             {"name": "scratch", "mount_path": "/tmp"},
+            *mirror,
         ],
     }
+
+
+def region_environment(cloud: str, region: str) -> list[dict[str, str]]:
+    """The environment by which a client library of the cloud learns its region."""
+    variable = CLOUDS[cloud].region_variable
+    return [{"name": variable, "value": region}] if variable else []
 
 
 def _triton(server: Server) -> dict[str, Any]:
     # One httpGet sees one model, and Triton's own readiness also counts models that were loaded by hand.
     ready = {
-        "exec_": {"command": ["python3", "-m", "workloads.serving", "ready", *_model_arguments(server)]},
+        "exec_": {"command": ["python3", "-m", "workloads.serving", "ready", *model_arguments(server.models)]},
         "timeout_seconds": 5,
     }
     return {
@@ -185,8 +239,8 @@ def _triton(server: Server) -> dict[str, Any]:
             "failure_threshold": 6,
         },
         "lifecycle": {"pre_stop": {"sleep": {"seconds": DRAIN_S}}},
-        "security_context": _security_context(),
-        "resources": _resources(server, gpus=server.gpus),
+        "security_context": container_security(),
+        "resources": resources(server, gpus=server.gpus),
         "volume_mounts": [
             {"name": "models", "mount_path": REPOSITORY, "read_only": True},
             {"name": "scratch", "mount_path": "/tmp"},
@@ -195,11 +249,13 @@ def _triton(server: Server) -> dict[str, Any]:
     }
 
 
-def _model_arguments(server: Server) -> list[str]:
-    return [argument for model in server.models for argument in ("--model", str(model))]
+def model_arguments(models: Sequence[Model]) -> list[str]:
+    """The models, as the serving workload's commands take them."""
+    return [argument for model in models for argument in ("--model", str(model))]
 
 
-def _security_context() -> dict[str, Any]:
+def container_security() -> dict[str, Any]:
+    """What the "restricted" pod security standard wants of a container, and a root file system that nothing changes."""
     return {
         "allow_privilege_escalation": False,
         "read_only_root_filesystem": True,
@@ -211,24 +267,28 @@ def _repository_gib(server: Server) -> float:
     return sum(model.size_gib for model in server.models) * _REPOSITORY_MARGIN + 0.1
 
 
-def _resources(server: Server, gpus: int = 0) -> dict[str, Any]:
+def resources(server: Server, gpus: int = 0) -> dict[str, Any]:
     """Requests equal limits, but for the CPU: throttling would cost latency while cores next door are idle."""
     bounded = {
         "memory": mebibytes(server.memory_gib),
         "ephemeral-storage": mebibytes(_repository_gib(server) + _SCRATCH_GIB + _LOGS_GIB),
-        **({server.accelerator_resource: str(gpus)} if gpus else {}),
+        **({server.machines.resource: str(gpus)} if gpus else {}),
     }
     return {"requests": {"cpu": f"{round(server.cpu * 1000)}m", **bounded}, "limits": bounded}
 
 
 def _volumes(server: Server) -> list[dict[str, Any]]:
     """The pools mount local NVMe where the kubelet keeps its pods' directories, so an emptyDir is on it."""
-    shared_memory = _SHARED_MEMORY_GIB_PER_GPU * server.gpus
-    return [
+    ranks = max(model.gpus for model in server.models)
+    each = _SHARED_MEMORY_GIB_PER_RANK if ranks > 1 else _SHARED_MEMORY_GIB_PER_GPU
+    volumes: list[dict[str, Any]] = [
         {"name": "models", "empty_dir": {"size_limit": mebibytes(_repository_gib(server))}},
         {"name": "scratch", "empty_dir": {"size_limit": mebibytes(_SCRATCH_GIB)}},
-        {"name": "shared-memory", "empty_dir": {"medium": "Memory", "size_limit": mebibytes(shared_memory)}},
+        {"name": "shared-memory", "empty_dir": {"medium": "Memory", "size_limit": mebibytes(each * server.gpus)}},
     ]
+    if server.claim:
+        volumes.append({"name": "weights", "persistent_volume_claim": {"claim_name": server.claim, "read_only": True}})
+    return volumes
 
 
 def mebibytes(gib: float) -> str:

@@ -1,4 +1,5 @@
-"""How long an inference pod may take to start, from the bytes that it has to move."""
+"""How long an inference pod may take to start: what its probe and its Deployment wait for, from the cold start's
+stages (components.inference.cold_start)."""
 
 from __future__ import annotations
 
@@ -11,9 +12,6 @@ SAFETY = 2.0
 SERVER_START_S = 60.0
 """Seconds of Triton itself: process, CUDA contexts, backends, warm-up. Two small models on a CPU were ready in 3 to 8 s
 (Triton 2.51, November 2026); the rest is for GPUs and is not measured."""
-
-MACHINE_START_S = 900.0
-"""Seconds until a pod that fits no machine has one, its driver and the image (about 16 GB). Not measured."""
 
 PERIOD_S = 5
 
@@ -56,11 +54,11 @@ def startup_probe(
     return StartupProbe(period_s, max(1, -int(-needed // period_s)))
 
 
-def progress_deadline_s(
-    fetch_bytes: float, bytes_per_second: float, probe: StartupProbe, safety: float = SAFETY
-) -> int:
-    """Seconds in which a new pod is ready: a machine, the fetch into it, the server's start.
+def progress_deadline_s(before_s: float, probe: StartupProbe, safety: float = SAFETY) -> int:
+    """Seconds in which a new pod is ready: `before_s` of whatever comes before its server, and the server's start.
 
     Kubernetes calls a rollout failed after 600 s unless told otherwise, which a large model alone can take.
     """
-    return math.ceil(MACHINE_START_S + seconds_to_move(fetch_bytes, bytes_per_second) * safety + probe.patience_s)
+    if not 0 <= before_s < math.inf:
+        raise ValueError(f"{before_s} s before the server starts; accepted is a number from 0")
+    return math.ceil(before_s * safety + probe.patience_s)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from components.cluster.addon_values import PROMETHEUS_SERVICE
 from components.inference.kserve_pod import camel_case
+from components.inference.prometheus import address
 
 REQUESTS = ":tensorflow:serving:request_count"
 """Counter of the server's own: requests by model, API and outcome (servables/tensorflow/util.cc)."""
@@ -56,7 +56,7 @@ def on_requests(
         "type": "prometheus",
         "metricType": "AverageValue",
         "metadata": {
-            "serverAddress": f"http://{PROMETHEUS_SERVICE}.{monitoring}.svc:9090",
+            "serverAddress": address(monitoring),
             "query": f'sum(rate({REQUESTS}{{namespace="{namespace}"}}[1m]))',
             "threshold": f"{per_second:g}",
         },

@@ -9,23 +9,20 @@ from components import arguments
 from components.accelerators import accelerator
 from components.inference import tensorflow_config as config
 from components.inference.clouds import CLOUDS
+from components.inference.device import device
 from components.inference.machine_share import machine_share
 from components.inference.own_namespace import disruption_budget, own_namespace
-from components.inference.pod import Server
+from components.inference.pod import Machines
 from components.inference.server_arguments import DEFAULT_MONITORING, DEFAULT_PREFIX, check_admission, checked_url
-from components.inference.startup import progress_deadline_s, startup_probe
+from components.inference.server_start import starting
 from components.inference.tensorflow_arguments import checked
-from components.inference.tensorflow_pod import GRPC, REST, Flags, tensorflow_template
+from components.inference.tensorflow_pod import GRPC, REST, Server, on_cpus, tensorflow_template
 from components.inference.tensorflow_scaling import METRICS, on_cpu, on_requests
 from components.security.traffic import block, namespace, outbound, ports
 
 DEFAULT_CPU, DEFAULT_MEMORY_GIB = 2.0, 4.0
 """Of a pod without accelerator."""
 DEFAULT_TIMEOUT_S = 30
-DEFAULT_LOAD_GIB_S, DEFAULT_DEVICE_GIB_S = 0.25, 0.5
-"""As TritonInference."""
-
-_GIB = 2**30
 
 
 class SavedModelArgs(TypedDict):
@@ -188,36 +185,33 @@ class TensorFlowServing(pulumi.ComponentResource):
             opts=child,
         )
 
-        size_bytes = sum(model.size_gib for model in fetched) * _GIB
-        startup = startup_probe(size_bytes, args.get("device_bandwidth_gib_s", DEFAULT_DEVICE_GIB_S) * _GIB)
-        deadline_s = progress_deadline_s(
-            size_bytes, args.get("load_bandwidth_gib_s", DEFAULT_LOAD_GIB_S) * _GIB, startup
-        )
+        startup, deadline_s = starting(fetched, args)
         check_admission(refuse, args, deadline_s)
         gpus, pods_per_gpu, cpu, memory_gib = _resources(args)
-        key = args.get("accelerator", "")
-        server = Server(
-            labels=labels,
-            service_account=name,
-            image=args["fetch_image"],
-            models=fetched,
-            source=pulumi.Output.from_input(args["repository_url"]).apply(lambda url: checked_url(refuse, url, prefix)),
-            cloud=CLOUDS[args["cloud"]],
-            region=args["region"],
-            accelerator=key,
-            accelerator_resource=accelerator(key).kubernetes_resource if key else "nvidia.com/gpu",
-            gpus=gpus,
-            node_pool=args.get("node_pool", ""),
-            cpu=cpu,
-            memory_gib=memory_gib,
-            startup=startup,
-        )
         files = _files(args, served, cpu)
         config_map = k8s.core.v1.ConfigMap(
             f"{name}-config", metadata={**own.placed, "name": f"{name}-config"}, data=files, opts=child
         )
-        timeout_s = int(args.get("timeout_s", DEFAULT_TIMEOUT_S))
-        flags = Flags(args["image"], served, files, timeout_s, gpus, pods_per_gpu)
+        server = Server(
+            labels=labels,
+            service_account=name,
+            image=args["image"],
+            fetch_image=args["fetch_image"],
+            fetched=fetched,
+            served=served,
+            source=pulumi.Output.from_input(args["repository_url"]).apply(lambda url: checked_url(refuse, url, prefix)),
+            cloud=args["cloud"],
+            region=args["region"],
+            placed=_placed(args, gpus, pods_per_gpu),
+            gpus=gpus,
+            pods_per_gpu=pods_per_gpu,
+            cpu=cpu,
+            memory_gib=memory_gib,
+            startup=startup,
+            timeout_s=int(args.get("timeout_s", DEFAULT_TIMEOUT_S)),
+            config_map=f"{name}-config",
+            files=files,
+        )
         # Pulumi waits for the Deployment as long as Kubernetes itself does.
         patient = pulumi.CustomTimeouts(create=f"{deadline_s}s", update=f"{deadline_s}s")
         deployment = k8s.apps.v1.Deployment(
@@ -227,7 +221,7 @@ class TensorFlowServing(pulumi.ComponentResource):
             spec={
                 # No `replicas`: they are the autoscaler's.
                 "selector": {"match_labels": labels},
-                "template": tensorflow_template(server, flags, f"{name}-config"),
+                "template": tensorflow_template(server),
                 "strategy": {"type": "RollingUpdate", "rolling_update": {"max_surge": "25%", "max_unavailable": 0}},
                 "progress_deadline_seconds": deadline_s,
                 "revision_history_limit": 5,
@@ -277,6 +271,15 @@ def _resources(args: TensorFlowServingArgs) -> tuple[int, int, float, float]:
     gpus, sharers = int(args.get("gpus", 1)), int(args.get("pods_per_gpu", 1))
     cpu, memory_gib = machine_share(args["accelerator"], args["cloud"], args["region"], gpus, sharers)
     return gpus, sharers, args.get("cpu", cpu), args.get("memory_gib", memory_gib)
+
+
+def _placed(args: TensorFlowServingArgs, gpus: int, pods_per_gpu: int) -> dict[str, object]:
+    """The part of a pod's spec that brings it to its machines."""
+    node_pool = args.get("node_pool", "")
+    if not gpus:
+        return on_cpus(node_pool, args["cloud"])
+    found = device(args["cloud"], args["region"], args["accelerator"], gpus, sharers=pods_per_gpu)
+    return Machines(found, accelerator(args["accelerator"]).kubernetes_resource, node_pool).placed()
 
 
 def _files(args: TensorFlowServingArgs, served: list[config.SavedModel], cpu: float) -> dict[str, str]:

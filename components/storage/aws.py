@@ -229,8 +229,9 @@ class _AwsStorage:
             )
             for index in range(int(self.args.get("zone_count", limits.ZONES)))
         ]
-        points = {
-            namespace: aws.efs.AccessPoint(
+
+        def point(namespace: str) -> aws.efs.AccessPoint:
+            return aws.efs.AccessPoint(
                 f"{name}-{namespace}",
                 region=self.region,
                 file_system_id=file_system.id,
@@ -242,12 +243,11 @@ class _AwsStorage:
                 tags=aws_tags(self.tags, f"{name}-{namespace}"),
                 opts=self.opts(),
             )
-            for namespace in self.args["namespaces"]
-        }
+
         # https://github.com/kubernetes-sigs/aws-efs-csi-driver/tree/master/examples/kubernetes/access_points
         return Volume(
             driver="efs.csi.aws.com",
-            handle=lambda namespace: pulumi.Output.concat(file_system.id, "::", points[namespace].id),
+            handle=lambda namespace: pulumi.Output.concat(file_system.id, "::", point(namespace).id),
             capacity_gib=int(args.get("capacity_gib", limits.WARM_GIB)),
             mount_options=["tls", "iam"],
             ready=[*targets, policy],

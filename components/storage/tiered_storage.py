@@ -1,6 +1,6 @@
 """TieredStorage: one region's data in a hot, a warm and a cold tier, on either cloud, mounted by the tier's name."""
 
-from typing import NotRequired, Optional, TypedDict
+from typing import Any, NotRequired, Optional, TypedDict
 
 import pulumi
 
@@ -111,9 +111,10 @@ class TieredStorage(pulumi.ComponentResource):
         super().__init__("aicloud:index:TieredStorage", name, {**args}, opts)
         build = {"aws": aws.build, "gcp": gcp.build}[args["cloud"]]
         storage = build(self, name, args)
-        for tier, volume in storage.volumes.items():
+        self._name, self._volumes = name, storage.volumes
+        for tier in storage.volumes:
             for namespace in args["namespaces"]:
-                volumes.claim(self, name, tier, namespace, volume, after=opts.depends_on if opts else None)
+                self.claim(tier, namespace, opts.depends_on if opts else None)
 
         self.bucket = pulumi.Output.from_input(storage.bucket)
         self.bucket_url = pulumi.Output.from_input(storage.bucket_url)
@@ -129,3 +130,12 @@ class TieredStorage(pulumi.ComponentResource):
                 "claims": self.claims,
             }
         )
+
+    def claim(self, tier: str, namespace: str, after: Any = None) -> None:
+        """A claim on a tier in one more namespace, which whoever makes it may need the tiers for: `after` makes it.
+
+        ValueError for a tier that there is none of.
+        """
+        if tier not in self._volumes:
+            raise ValueError(f"TieredStorage {self._name!r}: no tier {tier!r}; it has {', '.join(self._volumes)}")
+        volumes.claim(self, self._name, tier, namespace, self._volumes[tier], after=after)

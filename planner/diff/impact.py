@@ -312,6 +312,8 @@ def _share(part: int | None, whole: int | None) -> float | None:
 
 
 def _pods(workload: Workload) -> str:
+    if workload.kind == "DaemonSet":
+        return f"{workload.name} in {workload.region} (a pod on each machine)"
     least, most = workload.min_replicas, workload.max_replicas
     count = f"{least} to {most}" if most != least else str(least)
     return f"{workload.name} in {workload.region} ({count} pod{'' if count == '1' else 's'})"

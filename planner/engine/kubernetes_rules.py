@@ -52,9 +52,11 @@ def check(manifest: Mapping[str, Any]) -> Iterator[Problem]:
     """What is wrong with an object of a core kind or, as far as its metadata goes, a custom resource."""
     kind, group = str(manifest.get("kind")), str(manifest.get("apiVersion")).rpartition("/")[0]
     yield from _metadata(_map(manifest.get("metadata")), "metadata", kind)
+    spec = _map(manifest.get("spec"))
+    if (group, kind) == ("keda.sh", "ScaledObject"):
+        yield from _scaled_object(spec)
     if "." in group.removesuffix(".k8s.io"):
         return  # others, too, call their kinds Service and Job
-    spec = _map(manifest.get("spec"))
     if kind in _POD:
         yield from _pod(_at(manifest, _POD[kind]), _POD[kind], kind, _claim_templates(spec))
     if kind in ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"):
@@ -285,6 +287,40 @@ def _autoscaler(spec: Mapping[str, Any]) -> Iterator[Problem]:
         field = source[:1].lower() + source[1:] if isinstance(source, str) else ""
         if field and source != UNKNOWN and metric.get(field) is None:
             yield f"spec.metrics[{index}].{field}", f"is required for type {source}", "error"
+
+
+_TRIGGER_METADATA = {
+    "prometheus": ("serverAddress", "query", "threshold"),
+    "external": ("scalerAddress",),
+    "external-push": ("scalerAddress",),
+    "cron": ("timezone", "start", "end", "desiredReplicas"),
+}
+"""What KEDA refuses a trigger without, of the types that serving is scaled by (kedacore/keda v2.20, pkg/scalers)."""
+
+
+_REPLICAS = {"idle": None, "min": 0, "max": 100}
+"""Numbers of replicas of a ScaledObject, with KEDA's defaults."""
+
+
+def _scaled_object(spec: Mapping[str, Any]) -> Iterator[Problem]:
+    """What KEDA's webhook and scalers refuse (apis/keda/v1alpha1/scaledobject_webhook.go)."""
+    triggers = _objects(spec.get("triggers"))
+    yield from _duplicates(_names(spec.get("triggers")), "spec.triggers", "name")
+    for index, trigger in enumerate(triggers):
+        path, metadata = f"spec.triggers[{index}].metadata", trigger.get("metadata")
+        for key in _TRIGGER_METADATA.get(str(trigger.get("type")), ()) if metadata != UNKNOWN else ():
+            if _map(metadata).get(key) in (None, ""):
+                yield f"{path}.{key}", f"is required for type {trigger['type']}", "error"
+        for key, value in _map(metadata).items():
+            if not isinstance(value, str):
+                yield f"{path}.{key}", f"{value!r}: expected a text, such as {str(value).lower()!r}", "error"
+        if trigger.get("type") in ("cpu", "memory") and spec.get("minReplicaCount") == 0 and len(triggers) == 1:
+            yield "spec.minReplicaCount", f"0: a pod that isn't there uses no {trigger['type']} to scale by", "error"
+    idle, fewest, most = (spec.get(f"{name}ReplicaCount", default) for name, default in _REPLICAS.items())
+    if isinstance(fewest, int | float) and isinstance(most, int | float) and fewest > most:
+        yield "spec.minReplicaCount", f"{fewest} exceeds maxReplicaCount, which is {most}", "error"
+    if isinstance(idle, int | float) and isinstance(fewest, int | float) and idle >= fewest:
+        yield "spec.idleReplicaCount", f"{idle}: expected fewer than minReplicaCount, which is {fewest}", "error"
 
 
 _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[Problem]]] = {

@@ -158,7 +158,9 @@ def _scaled(resources: list[Resource], namespace_of: Any) -> dict[tuple[str, str
         if kind == "HorizontalPodAutoscaler":
             limits = number(spec.get("minReplicas"), 1), number(spec.get("maxReplicas"), 1)
         elif kind == "ScaledObject":
-            limits = number(spec.get("minReplicaCount"), 0), number(spec.get("maxReplicaCount"), 100)
+            # Without a trigger that is active there are as few as `idleReplicaCount`.
+            fewest = number(spec.get("idleReplicaCount"), number(spec.get("minReplicaCount"), 0))
+            limits = fewest, number(spec.get("maxReplicaCount"), 100)
         else:
             continue
         target = mapping(spec, "scaleTargetRef")

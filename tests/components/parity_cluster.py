@@ -197,9 +197,14 @@ FEATURES = [
         ),
     ),
     feature(
-        "Metrics for autoscaling of inference",
+        "Scaling of inference by what requests wait for",
         "",
-        *[Offered("Prometheus and its adapter", lambda p: "prometheus-adapter" in charts(p))] * 2,
+        *[Offered("Prometheus and KEDA", lambda p: {"kube-prometheus-stack", "keda"} <= charts(p))] * 2,
+    ),
+    feature(
+        "Requests wait for a server at zero, where a pool serves",
+        "node_pools.purpose",
+        *[Offered("KEDA's HTTP add-on", lambda p: "keda-add-ons-http" in charts(p))] * 2,
     ),
     feature(
         "GPU metrics and drivers",

@@ -12,7 +12,7 @@ GROUP, BACKENDS, RECORD = "aws:globalaccelerator/endpointGroup:", "gcp:compute/b
 ACL, POLICY = "aws:wafv2/webAcl:", "gcp:compute/securityPolicy:"
 BOUND, ROLE = "gcp:storage/bucketIAMMember:", "aws:iam/rolePolicy:"
 AWS_BUDGET, GCP_BUDGET = "aws:budgets/budget:", "gcp:billing/budget:"
-DEPLOYMENT, SCALER = "kubernetes:apps/v1:Deployment", "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
+DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 
 
 def of(component: str) -> Callable[..., Feature]:
@@ -333,17 +333,6 @@ FEATURES = [
                     "fetch" in values(p, DEPLOYMENT, "spec.template.spec.initContainers.args")
                     or "fetch" in values(p, DEPLOYMENT, "spec.template.spec.initContainers.command")
                 ),
-            )
-        ]
-        * 2,
-    ),
-    inference(
-        "Replicas follow the time that one request waits",
-        "min_replicas max_replicas queue_objective_ms",
-        *[
-            Offered(
-                "autoscaler on a pod metric",
-                lambda p: values(p, SCALER, "spec.metrics.pods.metric.name") == ["triton_queue_seconds_per_request"],
             )
         ]
         * 2,

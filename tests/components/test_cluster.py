@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from components import labels
-from components.cluster import GpuCluster, charts
-from components.cluster.addon_values import QUEUE_METRIC
+from components.cluster import GpuCluster, charts, keda
+from components.cluster.addon_values import PROMETHEUS_URL
 from planner.engine import PreviewFailed
 from planner.plan import SECRET, UNKNOWN, Plan
 from tests.components.clusters import (
@@ -51,7 +51,7 @@ def test_everything_in_the_cluster_uses_its_own_provider(cloud: str) -> None:
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_releases_are_pinned_atomic_and_in_their_own_namespaces(cloud: str) -> None:
     found = releases(default(cloud))
-    expected = {"kueue", "kube-prometheus-stack", "prometheus-adapter", "kubeflow-trainer", "kuberay-operator"}
+    expected = {"kueue", "kube-prometheus-stack", "keda", "keda-add-ons-http", "kubeflow-trainer", "kuberay-operator"}
     if cloud == "aws":
         expected |= {"karpenter", "karpenter-crd", "aws-load-balancer-controller", "gpu-operator"}
         expected |= {"aws-efa-k8s-device-plugin"}
@@ -105,7 +105,7 @@ def test_operators_of_training_come_with_pools_that_train(cloud: str) -> None:
     trainer = releases(plan)["kubeflow-trainer"]
     assert trainer.inputs["values"]["runtimes"] == {"defaultEnabled": False}
     assert trainer.inputs["values"]["jobset"]["install"] is True
-    (budget,) = objects(plan, "PodDisruptionBudget").values()
+    budget = objects(plan, "PodDisruptionBudget")["kubeflow-trainer"]
     assert budget.inputs["metadata"]["namespace"] == "kubeflow-system"
     assert "kubeflow-system" in objects(plan, "Namespace")
     # The chart's own labels: app.kubernetes.io/name is its name, which is also the release's.
@@ -113,13 +113,56 @@ def test_operators_of_training_come_with_pools_that_train(cloud: str) -> None:
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_the_queue_metric_is_per_request_and_defined_when_nothing_is_served(cloud: str) -> None:
-    (rule,) = releases(default(cloud))["prometheus-adapter"].inputs["values"]["rules"]["custom"]
-    assert rule["name"]["as"] == QUEUE_METRIC == "triton_queue_seconds_per_request"
-    assert "nv_inference_queue_duration_us" in rule["metricsQuery"]
-    assert "/ 1e6" in rule["metricsQuery"]
-    assert "> 0) or" in rule["metricsQuery"]
-    assert rule["metricsQuery"].count("<<.LabelMatchers>>") == rule["metricsQuery"].count("<<.GroupBy>>") == 3
+def test_scaling_outlives_a_machine(cloud: str) -> None:
+    plan = default(cloud)
+    values = releases(plan)["keda"].inputs["values"]
+    for component, budget in (("operator",) * 2, ("metricsServer", "metricServer"), ("webhooks",) * 2):
+        assert values[component]["replicaCount"] == 2
+        assert values["podDisruptionBudget"][budget] == {"maxUnavailable": 1}
+        assert set(values["resources"][budget]) == {"requests", "limits"}
+        (spread,) = values["topologySpreadConstraints"][component]
+        assert spread["topologyKey"] == "kubernetes.io/hostname"
+    values = releases(plan)["keda-add-ons-http"].inputs["values"]
+    assert (values["operator"]["replicas"], values["scaler"]["replicas"]) == (2, 2)
+    assert values["interceptor"]["replicas"]["min"] == 2
+    assert values["interceptor"]["pdb"] == {"enabled": True, "minAvailable": 0, "maxUnavailable": 1}
+    # Its chart has a budget for one of the three components.
+    budgets = objects(plan, "PodDisruptionBudget")
+    for component in ("operator", "scaler"):
+        inputs = budgets[f"activator-{component}"].inputs
+        assert inputs["metadata"]["namespace"] == keda.ACTIVATOR_NAMESPACE
+        assert inputs["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"] == component
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_requests_wait_as_long_as_a_pod_of_the_activator_stays(cloud: str) -> None:
+    interceptor = releases(default(cloud))["keda-add-ons-http"].inputs["values"]["interceptor"]
+    assert interceptor["drainTimeout"] == "0s"  # no other limit than the pod's own
+    assert interceptor["terminationGracePeriodSeconds"] >= 1_800
+    assert interceptor["coldStart"]["maxPendingRequests"] > 0
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_an_activator_is_where_a_pool_serves(cloud: str) -> None:
+    assert "keda-add-ons-http" in releases(plan_with(cloud, node_pools=[SERVE]))
+    plan = plan_with(cloud, node_pools=[TRAIN])
+    assert "keda" in releases(plan)
+    assert "keda-add-ons-http" not in releases(plan)
+    assert keda.ACTIVATOR_NAMESPACE not in objects(plan, "Namespace")
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_prometheus_is_where_scalers_ask_it(cloud: str) -> None:
+    release = releases(default(cloud))["kube-prometheus-stack"].inputs
+    host, port = PROMETHEUS_URL.removeprefix("http://").split(":")
+    assert host == f"{release['values']['fullnameOverride']}-prometheus.{_namespace(default(cloud), release)}.svc"
+    assert port == "9090"
+
+
+def _namespace(plan: Plan, release: dict[str, Any]) -> str:
+    """Unknown before the namespace is there; it is called as its input says."""
+    assert release["namespace"] in (UNKNOWN, "monitoring")
+    return objects(plan, "Namespace")["monitoring"].inputs["metadata"]["name"]
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from components import labels
 from components.accelerators import machine_type, machines
-from components.inference import TritonInference, scaling, startup
+from components.inference import TritonInference, startup
 from components.inference.arguments import checked_url
 from components.inference.pod import mebibytes
 from planner.plan import Plan, Resource
@@ -23,7 +23,8 @@ from tests.support import plan_of
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
-AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
+SCALER = "kubernetes:keda.sh/v1alpha1:ScaledObject"
+CUSTOM = ("monitoring.coreos.com", "keda.sh")
 
 AWS: dict[str, Any] = {
     "cloud": "aws",
@@ -51,6 +52,12 @@ GCP: dict[str, Any] = {
 }
 
 
+OUTPUTS = (
+    *("service", "namespace", "http_port", "grpc_port", "metrics_port"),
+    *("request_service", "request_namespace", "request_port"),
+)
+
+
 def plan_for(args: Mapping[str, Any] = AWS, **changes: Any) -> Plan:
     def program() -> None:
         provider = k8s.Provider("cluster", kubeconfig="{}")
@@ -60,7 +67,7 @@ def plan_for(args: Mapping[str, Any] = AWS, **changes: Any) -> Plan:
             {**args, **changes},  # type: ignore[typeddict-item]
             opts=pulumi.ResourceOptions(providers=[provider], depends_on=[crds]),
         )
-        for output in ("service", "namespace", "http_port", "grpc_port", "metrics_port"):
+        for output in OUTPUTS:
             pulumi.export(output, getattr(chat, output))
 
     return plan_of(program)
@@ -113,16 +120,19 @@ def test_both_clouds_build_the_same_kubernetes_objects(aws: Plan, gcp: Plan) -> 
         "http_port": 8000,
         "grpc_port": 8001,
         "metrics_port": 8002,
+        "request_service": "chat",
+        "request_namespace": "inference",
+        "request_port": 8000,
     }
 
 
 def test_kubernetes_knows_every_field(plan: Plan) -> None:
     checked = 0
     for resource in children(plan):
-        if resource.package == "kubernetes" and "monitoring.coreos.com" not in resource.type:
+        if resource.package == "kubernetes" and not any(group in resource.type for group in CUSTOM):
             kubernetes_validate.validate(json.loads(json.dumps(resource.inputs)), "1.34", strict=True)
             checked += 1
-    assert checked == 8
+    assert checked == 7
 
 
 def test_what_the_component_waits_for_its_children_wait_for(aws: Plan) -> None:
@@ -215,7 +225,10 @@ def test_a_startup_that_cannot_be_is_refused(size: float, rate: float) -> None:
 
 
 def test_a_larger_model_has_longer_to_start_and_to_roll_out() -> None:
-    small, large = (plan_for(models=[{"name": "m", "version": 1, "size_gib": size}]) for size in (1.0, 100.0))
+    small, large = (
+        plan_for(models=[{"name": "m", "version": 1, "size_gib": size, "device_memory_gib": 10.0}])
+        for size in (1.0, 100.0)
+    )
     patience = [
         probe["failureThreshold"] * probe["periodSeconds"]
         for probe in (triton(plan)["startupProbe"] for plan in (small, large))
@@ -277,7 +290,9 @@ def test_cpu_and_memory_can_be_given() -> None:
 
 
 def test_pods_that_share_a_gpu_share_its_machine(aws: Plan) -> None:
-    alone, shared = (triton(plan)["resources"]["requests"] for plan in (aws, plan_for(pods_per_gpu=2)))
+    models = [{"name": "resnet50", "version": 3, "size_gib": 2.0}]
+    two = plan_for(pods_per_gpu=2, models=models)
+    alone, shared = (triton(plan)["resources"]["requests"] for plan in (aws, two))
     assert int(shared["cpu"].removesuffix("m")) * 2 == int(alone["cpu"].removesuffix("m"))
     assert _mebibytes(shared["memory"]) * 2 <= _mebibytes(alone["memory"]) + 2
 
@@ -285,26 +300,20 @@ def test_pods_that_share_a_gpu_share_its_machine(aws: Plan) -> None:
 # ---- scaling
 
 
-def test_the_autoscaler_looks_at_the_time_that_one_request_waits(plan: Plan) -> None:
-    spec = plan.one(AUTOSCALER).inputs["spec"]
-    (metric,) = spec["metrics"]
-    assert metric["pods"]["metric"]["name"] == "triton_queue_seconds_per_request"
-    assert metric["pods"]["target"] == {"type": "AverageValue", "averageValue": "50m"}
-    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 8)
+def test_the_scaler_looks_at_the_time_that_one_request_waits_and_at_what_waits(plan: Plan) -> None:
+    """The rest of it: tests/components/test_scaling.py."""
+    spec = plan.one(SCALER).inputs["spec"]
+    assert [(one["name"], one["metricType"], one["metadata"]["threshold"]) for one in spec["triggers"]] == [
+        ("queue", "Value", "50"),
+        ("pending", "AverageValue", "16"),
+    ]
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (2, 8)
     assert spec["scaleTargetRef"]["name"] == plan.one(DEPLOYMENT).inputs["metadata"]["name"]
-    behavior = spec["behavior"]
-    assert behavior["scaleUp"]["stabilizationWindowSeconds"] < behavior["scaleDown"]["stabilizationWindowSeconds"]
+    assert plan.one(DEPLOYMENT).urn in plan.one(SCALER).dependencies
 
 
-def test_replicas_belong_to_the_autoscaler(plan: Plan) -> None:
+def test_replicas_belong_to_the_scaler(plan: Plan) -> None:
     assert "replicas" not in plan.one(DEPLOYMENT).inputs["spec"]
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "quantity"), [(50, "50m"), (2.5, "2500u"), (0.001, "1u"), (1000, "1"), (1500, "1500m")]
-)
-def test_quantities_are_written_as_the_api_server_writes_them(milliseconds: float, quantity: str) -> None:
-    assert scaling.quantity_of_seconds(milliseconds) == quantity
 
 
 def test_pods_are_scraped_where_they_export(plan: Plan) -> None:

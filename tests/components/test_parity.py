@@ -15,9 +15,11 @@ from planner.engine import PreviewFailed
 from planner.plan import UNKNOWN, Plan
 from tests.components import (
     parity_cluster,
+    parity_inference,
     parity_platform,
     parity_pools,
     parity_queue,
+    parity_scaling,
     parity_serving,
     parity_storage,
     parity_training,
@@ -35,6 +37,8 @@ FEATURES: list[Feature] = sorted(
         *parity_training.FEATURES,
         *parity_platform.FEATURES,
         *parity_serving.FEATURES,
+        *parity_inference.FEATURES,
+        *parity_scaling.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )

@@ -348,7 +348,11 @@ def test_a_server_without_a_queue_has_nothing_to_do_with_kueue() -> None:
     [
         ("Serving", {}, "cluster_queue is 'Serving'; give the name of a ClusterQueue"),
         (pulumi.Output.from_input(""), {}, "cluster_queue is ''; give the name"),
-        ("serving", {"models": [{"name": "llm", "version": 1, "size_gib": 400.0}]}, "Kueue takes it away after 60"),
+        (
+            "serving",
+            {"models": [{"name": "llm", "version": 1, "size_gib": 400.0, "device_memory_gib": 9.0}]},
+            "Kueue takes it away after 60",
+        ),
     ],
 )
 def test_a_queue_that_a_server_would_never_leave_is_refused(queue: Any, changes: Any, message: str) -> None:

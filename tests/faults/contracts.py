@@ -6,7 +6,7 @@ from tests.faults.fault import Fault, State, all_of, remove, the
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 SERVICE = "kubernetes:core/v1:Service"
-HPA = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
+SCALER = "kubernetes:keda.sh/v1alpha1:ScaledObject"
 ASSOCIATION = "aws:eks/podIdentityAssociation:PodIdentityAssociation"
 RELEASE = "kubernetes:helm.sh/v3:Release"
 INSTANCE = "app.kubernetes.io/instance"
@@ -84,17 +84,58 @@ def _group_name(states: list[State]) -> None:
 
 
 def _scale_target(states: list[State]) -> None:
-    the(states, HPA, "us-central1-triton")["inputs"]["spec"]["scaleTargetRef"]["name"] = "triton"
+    the(states, SCALER, "us-central1-triton")["inputs"]["spec"]["scaleTargetRef"]["name"] = "triton"
+
+
+def _second_scaler(states: list[State]) -> None:
+    """Somebody adds an autoscaler on CPU, as for every other server."""
+    scaler = the(states, SCALER, "europe-west4-triton")
+    type = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
+    spec = {"minReplicas": 2, "maxReplicas": 8, "scaleTargetRef": scaler["inputs"]["spec"]["scaleTargetRef"]}
+    inputs = {**scaler["inputs"], "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "spec": spec}
+    states.append({**scaler, "urn": scaler["urn"].replace(SCALER, type), "type": type, "inputs": inputs})
+
+
+def _recorded(states: list[State]) -> None:
+    """The recording rule gets a better name; the scaler goes on asking for the old one."""
+    rule = the(states, "kubernetes:monitoring.coreos.com/v1:PrometheusRule", "us-east-1-triton-forecast")
+    rule["inputs"]["spec"]["groups"][0]["rules"][1]["record"] = "aicloud:triton_requests:expected"
 
 
 def _metric(states: list[State]) -> None:
-    for release in all_of(states, RELEASE, "us-west-2-cluster-addons-prometheus-adapter"):
-        release["inputs"]["values"]["rules"]["custom"][0]["name"]["as"] = "triton_queue_seconds"
+    """An autoscaler on a metric that an adapter exported which is there no more."""
+    scaler = the(states, SCALER, "us-west-2-triton")
+    metric = {"type": "Pods", "pods": {"metric": {"name": "triton_queue_seconds_per_request"}}}
+    spec = {"maxReplicas": 4, "scaleTargetRef": scaler["inputs"]["spec"]["scaleTargetRef"], "metrics": [metric]}
+    type = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
+    scaler["urn"], scaler["type"] = scaler["urn"].replace(SCALER, type), type
+    scaler["inputs"] |= {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "spec": spec}
+
+
+def _prometheus(states: list[State]) -> None:
+    release = the(states, RELEASE, "us-west-2-cluster-addons-kube-prometheus-stack")
+    release["inputs"]["values"]["fullnameOverride"] = "monitoring"
+
+
+def _keda(states: list[State]) -> None:
+    remove(states, RELEASE, "ap-northeast-1-cluster-addons-keda")
+
+
+def _activator(states: list[State]) -> None:
+    remove(states, RELEASE, "us-east-1-cluster-addons-keda-add-ons-http")
+
+
+def _route(states: list[State]) -> None:
+    the(states, "kubernetes:http.keda.sh/v1beta1:InterceptorRoute")["inputs"]["metadata"]["name"] = "sentiment"
+
+
+def _route_target(states: list[State]) -> None:
+    the(states, "kubernetes:http.keda.sh/v1beta1:InterceptorRoute")["inputs"]["spec"]["target"]["service"] = "triton"
 
 
 def _config_key(states: list[State]) -> None:
     """The server reads a setting from a config map that has it under another key."""
-    service = the(states, SERVICE, "us-east-1-triton")
+    service = the(states, SERVICE, "us-east-1-triton-service")
     states.append(
         {
             **service,
@@ -140,7 +181,7 @@ def _google_identity(states: list[State]) -> None:
 
 
 def _namespace(states: list[State]) -> None:
-    remove(states, "kubernetes:core/v1:Namespace", "europe-west4-cluster-addons-custom-metrics")
+    remove(states, "kubernetes:core/v1:Namespace", "europe-west4-cluster-addons-kueue-system")
 
 
 def _node_class(states: list[State]) -> None:
@@ -198,7 +239,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault("endpoint groups under another name", "prod", "backend-group-has-a-service", "gcp:asia-southeast1",
           _group_name),
     Fault("autoscaler of nothing", "staging", "scale-target-exists", "us-central1-triton", _scale_target),
-    Fault("metric renamed in the adapter", "staging", "scaling-metric-exists", "us-west-2-triton", _metric),
+    Fault("autoscaler beside a scaler", "prod", "scale-target-exists", "europe-west4-triton", _second_scaler),
+    Fault("autoscaler on a metric of no adapter", "staging", "scaling-metric-exists", "us-west-2-triton", _metric),
+    Fault("recorded series renamed", "prod", "scaling-metric-exists", "us-east-1-triton-scaler", _recorded),
+    Fault("Prometheus renamed", "staging", "scaling-source-exists", "us-west-2-triton-scaler", _prometheus),
+    Fault("no KEDA", "prod", "scaling-source-exists", "ap-northeast-1-triton-scaler", _keda),
+    Fault("no activator", "dev", "scaling-source-exists", "us-east-1-triton-scaler", _activator),
+    Fault("route of the activator renamed", "dev", "scaling-source-exists", "us-east-1-triton-scaler", _route),
+    Fault("activator before a Service that isn't there", "dev", "service-exists", "us-east-1-triton-activator",
+          _route_target),
     Fault("key of a config map misspelt", "dev", "config-key-exists", "us-east-1-triton", _config_key),
     Fault("secret that nobody makes", "staging", "config-key-exists", "us-west-2-triton", _secret),
     Fault("service account that isn't there", "dev", "service-account-exists", "us-east-1-triton", _account),

@@ -56,7 +56,7 @@ def _balancer_service(states: list[State]) -> None:
     release = next(r for r in all_of(states, RELEASE, "us-east-1-cluster-balancers"))
     states.remove(release)
     forget(states, release["urn"])
-    the(states, SERVICE, "us-east-1-triton")["inputs"]["spec"] |= {
+    the(states, SERVICE, "us-east-1-triton-service")["inputs"]["spec"] |= {
         "type": "LoadBalancer",
         "loadBalancerClass": "service.k8s.aws/nlb",
     }

@@ -7,7 +7,7 @@ from tests.faults.fault import Fault, State, all_of, remove, the
 RECORD = "aws:route53/record:Record"
 GROUP = "aws:globalaccelerator/endpointGroup:EndpointGroup"
 BACKENDS = "gcp:compute/backendService:BackendService"
-HPA = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
+SCALER = "kubernetes:keda.sh/v1alpha1:ScaledObject"
 KARPENTER = "kubernetes:karpenter.sh/v1:NodePool"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 GKE_POOL = "gcp:container/nodePool:NodePool"
@@ -15,8 +15,8 @@ GKE_POOL = "gcp:container/nodePool:NodePool"
 
 def _demand_of_europe(states: list[State]) -> None:
     """Europe runs more at least than the other AWS regions can take over at most."""
-    autoscaler = the(states, HPA, "eu-central-1-triton")["inputs"]["spec"]
-    autoscaler |= {"minReplicas": 18, "maxReplicas": 20}
+    autoscaler = the(states, SCALER, "eu-central-1-triton")["inputs"]["spec"]
+    autoscaler |= {"minReplicaCount": 18, "maxReplicaCount": 20}
 
 
 def _one_zone(states: list[State]) -> None:

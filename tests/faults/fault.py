@@ -47,8 +47,10 @@ def all_of(states: list[State], type: str, name_part: str = "") -> list[State]:
 
 
 def the(states: list[State], type: str, name_part: str = "") -> State:
-    """The only one of `all_of`."""
+    """The only one of `all_of`; of several the one whose Kubernetes object has exactly that name."""
     found = all_of(states, type, name_part)
+    if len(found) > 1:
+        found = [s for s in found if s["inputs"].get("metadata", {}).get("name") == name_part] or found
     if len(found) != 1:
         raise LookupError(f"{len(found)} of {type} {name_part}: {[s['urn'].split('::', 3)[3] for s in found]}")
     return found[0]

@@ -10,6 +10,7 @@ from tests.faults.fault import Fault, State, remove, the
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 KARPENTER_POOL = "kubernetes:karpenter.sh/v1:NodePool"
 RELEASE = "kubernetes:helm.sh/v3:Release"
+SCALER = "kubernetes:keda.sh/v1alpha1:ScaledObject"
 
 
 def _pod(states: list[State], name: str) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def _grace(states: list[State]) -> None:
 
 
 def _least(states: list[State]) -> None:
-    _spec(states, "kubernetes:autoscaling/v2:HorizontalPodAutoscaler", "asia-southeast1-triton")["minReplicas"] = 1
+    _spec(states, SCALER, "asia-southeast1-triton")["minReplicaCount"] = 1
 
 
 def _budget(states: list[State]) -> None:
@@ -71,10 +72,8 @@ def _budget(states: list[State]) -> None:
 
 def _queue_metric(states: list[State]) -> None:
     """Queue time, in the unit of the dashboards, and without the part of the query that nobody understood."""
-    rule = the(states, RELEASE, "us-central1-cluster-addons-prometheus-adapter")["inputs"]["values"]["rules"]["custom"][
-        0
-    ]
-    rule["metricsQuery"] = "sum by (<<.GroupBy>>) (rate(nv_inference_queue_duration_us{<<.LabelMatchers>>}[1m])) / 1e6"
+    trigger = _spec(states, SCALER, "us-central1-triton")["triggers"][0]
+    trigger["metadata"]["query"] = 'sum(rate(nv_inference_queue_duration_us{namespace="serving"}[1m])) / 1e3'
 
 
 def _password(states: list[State]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from tests.faults.fault import Fault, State, all_of, remove, the
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
-AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
+AUTOSCALER = "kubernetes:keda.sh/v1alpha1:ScaledObject"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 KARPENTER_POOL = "kubernetes:karpenter.sh/v1:NodePool"
 NODE_POOL = "gcp:container/nodePool:NodePool"
@@ -229,7 +229,11 @@ def one_to_a_zone(states: list[State]) -> None:
 
 
 def many_replicas(states: list[State]) -> None:
-    the(states, AUTOSCALER, "ap-northeast-1")["inputs"]["spec"]["maxReplicas"] = 32
+    the(states, AUTOSCALER, "ap-northeast-1-triton")["inputs"]["spec"]["maxReplicaCount"] = 32
+
+
+def many_placeholders(states: list[State]) -> None:
+    the(states, DEPLOYMENT, "eu-central-1-triton-warm")["inputs"]["spec"]["replicas"] = 32
 
 
 def pool_lowered(states: list[State]) -> None:
@@ -320,6 +324,7 @@ FAULTS: tuple[Fault, ...] = (
     _replicas("prod", "us-east-1-triton", four_zones, "replicas must spread over four zones of three"),
     _replicas("prod", "europe-west4-triton", one_to_a_zone, "eight replicas refuse to share one of three zones"),
     _replicas("prod", "ap-northeast-1-triton", many_replicas, "an autoscaler may want more replicas than a pool holds"),
+    _replicas("prod", "eu-central-1-triton-warm", many_placeholders, "more machines stand ready than a pool may have"),
     _replicas("prod", "eu-central-1-triton", pool_lowered, "the maximum of a pool is lowered below its replicas"),
     _gang("prod", "pretraining", gang_of_too_many, "a job wants more machines at once than the pool has at most"),
     _gang("prod", "pretraining", gang_on_one_machine, "a job of four machines has to be on one"),

@@ -3,7 +3,7 @@
 from tests.mistakes.mistake import Mistake
 
 EKS, NETWORK = "components/cluster/eks.py", "components/network/aws.py"
-TRITON, POD = "components/inference/triton_inference.py", "components/inference/pod.py"
+TRITON, POD = "components/inference/model_group.py", "components/inference/pod.py"
 KARPENTER = "components/cluster/karpenter_pools.py"
 ENVIRONMENT, INFERENCE, TRAINING = "stacks/environment.py", "stacks/inference.py", "stacks/training.py"
 
@@ -216,8 +216,8 @@ PROGRAM = (
     Mistake(
         "Kubernetes name that is none",
         TRITON,
-        'f"{name}-budget",\n            metadata={**placed, "name": name}',
-        'f"{name}-budget",\n            metadata={**placed, "name": "Budget_1"}',
+        'f"{called}-budget",\n        metadata={**placed, "name": called}',
+        'f"{called}-budget",\n        metadata={**placed, "name": "Budget_1"}',
         ("PodDisruptionBudget", "metadata.name", "Budget_1"),
     ),
     Mistake(

@@ -162,6 +162,42 @@ def test_a_planted_mistake(manifest: dict[str, Any], at: str, value: Any, path: 
             {"maxReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "x"}, "metrics": [{"type": "Pods"}]},
             *("spec.metrics[0].pods", "is required for type Pods"),
         ),
+        (
+            "ScaledObject",
+            "keda.sh/v1alpha1",
+            {"triggers": [{"type": "prometheus", "metadata": {"serverAddress": "http://p.m.svc", "query": "up"}}]},
+            *("spec.triggers[0].metadata.threshold", "is required for type prometheus"),
+        ),
+        (
+            "ScaledObject",
+            "keda.sh/v1alpha1",
+            {"triggers": [{"type": "external-push", "metadata": {"scalerAddress": "s.n:9090", "target": 5}}]},
+            *("spec.triggers[0].metadata.target", "5: expected a text, such as '5'"),
+        ),
+        (
+            "ScaledObject",
+            "keda.sh/v1alpha1",
+            {"triggers": [{"type": "kafka", "name": "lag"}, {"type": "kafka", "name": "lag"}]},
+            *("spec.triggers", "name 'lag' is given 2 times"),
+        ),
+        (
+            "ScaledObject",
+            "keda.sh/v1alpha1",
+            {"minReplicaCount": 0, "triggers": [{"type": "cpu", "metadata": {"value": "70"}}]},
+            *("spec.minReplicaCount", "a pod that isn't there uses no cpu"),
+        ),
+        (
+            "ScaledObject",
+            "keda.sh/v1alpha1",
+            {"minReplicaCount": 120, "triggers": []},
+            *("spec.minReplicaCount", "120 exceeds maxReplicaCount, which is 100"),
+        ),
+        (
+            "ScaledObject",
+            "keda.sh/v1alpha1",
+            {"idleReplicaCount": 2, "minReplicaCount": 2, "triggers": []},
+            *("spec.idleReplicaCount", "expected fewer than minReplicaCount, which is 2"),
+        ),
     ],
 )
 def test_rules_of_other_kinds(kind: str, api_version: str, spec: dict[str, Any], path: str, message: str) -> None:

@@ -236,7 +236,17 @@ WRONG: list[tuple[str, Any, str | None, str]] = [
     ("ai-cloud:serving", {"image": "a/b:1"}, "ai-cloud:serving.namespace", "is missing; expected Kubernetes namespace"),
     (f"{MODEL}[0].accelerator", "t4", None, "an accelerator of a serving pool in aws:us-east-1: l4"),
     (f"{MODEL}[0].gpus", 2, None, "at most 1, as many as a machine of serving has in"),
-    (f"{MODEL}[0].minReplicas", 0, None, "at least 1"),
+    (f"{MODEL}[0].minReplicas", 0, None, "1 or more, or scaling.toZero: without a replica there is no queue"),
+    (f"{MODEL}[0].minReplicas", -1, None, "at least 0"),
+    (f"{MODEL}[0].scaling", {"toZero": True}, f"{MODEL}[0].minReplicas", "0, since scaling.toZero is true"),
+    (f"{MODEL}[0].scaling", {"idleS": 1200}, f"{MODEL}[0].scaling.idleS", "none without toZero"),
+    (f"{MODEL}[0].scaling", {"hosts": ["a.example.com"]}, f"{MODEL}[0].scaling.hosts", "none without toZero"),
+    (f"{MODEL}[0].scaling", {"forecast": {}}, f"{MODEL}[0].scaling.forecast.requestsPerReplicaS", "is missing"),
+    (f"{MODEL}[0].scaling", {"forecast": {"requestsPerReplicaS": 5, "method": "month"}},
+     f"{MODEL}[0].scaling.forecast.method", "trend"),
+    (f"{MODEL}[0].scaling", {"up": {"percent": 0}}, f"{MODEL}[0].scaling.up.percent", "at least 1"),
+    (f"{MODEL}[1]", {**BASE[MODEL][0], "name": "other", "minReplicas": 0, "scaling": {"toZero": True}},
+     f"{MODEL}[1].scaling.toZero", "false, as models[0] has it: aws:us-east-1 serves both from one server"),
     (f"{MODEL}[1]", {**BASE[MODEL][0], "name": "other", "accelerator": "h100-80gb"}, f"{MODEL}[1].accelerator",
      "an accelerator of a serving pool"),
     (f"{POOLS}[1].zones", ["us-east-1a"], f"{POOLS}[1].zones[0]", "a zone of the pool's one region"),
@@ -399,7 +409,8 @@ def test_right_settings_come_through_unchanged(data: st.DataObject) -> None:
     }
     if pool["fabric"] and machine.fabric.kind == "gpudirect-rdma":
         pool["zones"] = [f"{region.split(':')[1]}-a"]
-    model = {**BASE[MODEL][0], "accelerator": machine.accelerator, "gpus": data.draw(st.integers(1, machine.count))}
+    gpus = data.draw(st.sampled_from([n for n in range(1, machine.count + 1) if machine.count % n == 0]))
+    model = {**BASE[MODEL][0], "accelerator": machine.accelerator, "gpus": gpus, "overPcie": True}
     place = {
         "region": region,
         "cidr": data.draw(networks),

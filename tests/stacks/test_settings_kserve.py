@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from stacks.inference import kserve_mode
 from stacks.problems import SettingsError
+from stacks.servers import kserve_mode
 from stacks.settings import Settings, parse
 from tests.stacks.test_settings import BASE
 

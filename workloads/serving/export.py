@@ -34,7 +34,7 @@ from workloads.training.errors import TrainingError
 ROOT = Path(__file__).parents[2]
 REVISION = "AICLOUD_GIT_REVISION"
 """Variable that says of which commit an image was built, where there is no repository."""
-_MODEL_PY = '''"""What Triton starts; the code is the serving image's."""
+_PROGRAM = '''"""What Triton starts; the code is the serving image's."""
 
 import os
 import sys
@@ -42,7 +42,7 @@ import sys
 # Triton's Python ignores this variable, by which the image says where the code is.
 sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 
-from workloads.serving.models.language_model import TritonPythonModel  # noqa: E402, F401
+from workloads.serving.models.{module} import TritonPythonModel  # noqa: E402, F401
 '''
 
 
@@ -98,12 +98,12 @@ def export(
     )
 
     def fill(directory: Path) -> None:
-        _write_weights(source, directory / FILE, base)
+        write_weights(source, directory / FILE, base)
         if precision != "float32":
             signed["quantization"] = _convert(directory / FILE, precision, source.data, limit)
         text.write(directory, settings, source.tokenizer)
         with on_disk(directory):
-            (directory / "model.py").write_text(_MODEL_PY, encoding="utf-8")
+            (directory / "model.py").write_text(program("language_model"), encoding="utf-8")
         _try(directory, settings)
 
     config = repositories.language_model_config(name, queue)
@@ -145,7 +145,13 @@ def find(checkpoint: Path, data: str = "") -> Source:
     return Source(chosen, marker, tokenizer, fingerprint, run, source)
 
 
-def _write_weights(source: Source, path: Path, base: str) -> None:
+def program(module: str) -> str:
+    """The `model.py` of a version whose code is a module of `workloads.serving.models`."""
+    return _PROGRAM.format(module=module)
+
+
+def write_weights(source: Source, path: Path, base: str) -> None:
+    """A checkpoint's weights as the engine reads them, adapters merged into their `base`. Raises a ServingError."""
     from safetensors.torch import load_file
 
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as directory:

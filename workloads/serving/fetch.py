@@ -145,6 +145,24 @@ def _parts(todo: Mapping[Path, tuple[str, File]], part_bytes: int) -> Iterator[P
             yield Part(key, target, file, start, min(start + part_bytes, file.bytes))
 
 
+def copy_version(
+    repository: Repository,
+    manifest: Manifest,
+    directory: Path,
+    pool: ThreadPoolExecutor,
+    connections: int,
+    part_bytes: int,
+    progress: Progress,
+) -> None:
+    """Write the files of one version into a directory that is not there yet, each verified."""
+    key = f"{manifest.model.name}/{manifest.model.version}"
+    todo = {directory / file.path: (f"{key}/{file.path}", file) for file in manifest.files}
+    # Made even when no file is in it: an ensemble's version is an empty directory.
+    for parent in {directory / str(manifest.model.version), *(target.parent for target in todo)}:
+        parent.mkdir(parents=True, exist_ok=True)
+    _transfer(repository, _parts(todo, part_bytes), pool, connections, progress)
+
+
 def _transfer(
     repository: Repository, parts: Iterable[Part], pool: ThreadPoolExecutor, connections: int, progress: Progress
 ) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import http.client
 import json
 import math
+import shutil
 import sys
+import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from workloads.serving.client import AsyncClient, Policy
@@ -145,49 +150,140 @@ class Admin:
 # ---- the command
 
 
+@dataclass(frozen=True)
+class _Place:
+    """What is measured on."""
+
+    measure: Measure
+    config: Mapping[str, Any]
+    """The model's own; empty on a simulated queue."""
+    load: Callable[[Mapping[str, Any]], None] | None = None
+    """Loads the model with a configuration, on a server that others use."""
+    write: Callable[[Mapping[str, Any], Found], str] | None = None
+    """Writes what was found as the next version of the model, and says which that is."""
+
+
 def command(options: argparse.Namespace) -> int:
     """0: found, 1: nothing meets the objective."""
     objective = Objective(options.latency_s, options.quantile)
     space = Space(options.instances, options.batch, options.delay_us)
-    admin, config = None, {}
-    if options.simulate:
-        measure = on_queue(_service(options.simulate, options.cores), options.concurrency, objective)
-    else:
-        if not options.model or not (options.random_input or options.input):
-            raise ArgumentError("--endpoint: expected --model and at least one --input or --random-input with it")
-        admin = Admin(options.endpoint, {name: str(value) for name, value in pairs(options.header, plain=True).items()})
-        config = admin.config(options.model)
-        inputs = pairs(options.input) | random_inputs(options.random_input, options.seed)
-        model = options.model
+    if not options.simulate and (not options.model or not (options.random_input or options.input)):
+        raise ArgumentError("expected --model and at least one --input or --random-input, unless it is simulated")
+    if options.write and not options.repository:
+        raise ArgumentError("--write: expected --repository with it, which is where the version is written to")
+    place = _on_queue if options.simulate else _in_repository if options.repository else _at_endpoint
+    with place(options, objective) as where:
+        started = time.monotonic()
+        try:
+            found = tune(
+                where.measure,
+                space,
+                objective,
+                seconds=options.seconds,
+                share=options.share,
+                seed=options.seed,
+                report=lambda trial: print(_line(trial), file=sys.stderr, flush=True),
+            )
+        except BaseException:
+            if where.load:  # whatever was being tried, a server that others use gets its own back
+                where.load(where.config)
+            raise
+        best = config_with(where.config, found.best.configuration)
+        if where.load:
+            where.load(best)
+        print(_said(found, objective, time.monotonic() - started))
+        if options.json:
+            with on_disk(options.json):
+                options.json.write_text(json.dumps(best, indent=2) + "\n")
+        if options.write and where.write:
+            if not found.met:
+                print("nothing is written", file=sys.stderr)
+            else:
+                print(where.write(best, found))
+        return 0 if found.met else 1
 
-        def load(changed: Mapping[str, Any]) -> None:
-            assert admin is not None
-            admin.load(model, changed)
 
-        measure = on_triton(options.endpoint, model, inputs, load, config, options.concurrency, objective)
-    started = time.monotonic()
-    try:
-        found = tune(
-            measure,
-            space,
-            objective,
-            seconds=options.seconds,
-            share=options.share,
-            seed=options.seed,
-            report=lambda trial: print(_line(trial), file=sys.stderr, flush=True),
+@contextlib.contextmanager
+def _on_queue(options: argparse.Namespace, objective: Objective) -> Iterator[_Place]:
+    yield _Place(on_queue(_service(options.simulate, options.cores), options.concurrency, objective), {})
+
+
+@contextlib.contextmanager
+def _at_endpoint(options: argparse.Namespace, objective: Objective) -> Iterator[_Place]:
+    """A server that somebody else runs."""
+    admin = Admin(options.endpoint, {name: str(value) for name, value in pairs(options.header, plain=True).items()})
+    config = admin.config(options.model)
+    _check_batches(options.model, config)
+
+    def load(changed: Mapping[str, Any]) -> None:
+        admin.load(options.model, changed)
+
+    yield _Place(_measure(options, options.endpoint, load, config, objective), config, load)
+
+
+@contextlib.contextmanager
+def _in_repository(options: argparse.Namespace, objective: Objective) -> Iterator[_Place]:
+    """A server of this command's own, with a verified copy of the newest version."""
+    from google.protobuf import json_format
+
+    from workloads.serving import repository as repositories
+    from workloads.serving.fetch import fetch
+    from workloads.serving.serve import newest, url
+    from workloads.serving.store import Repository
+    from workloads.serving.triton import Triton
+
+    model = newest(options.repository, options.model)
+    with tempfile.TemporaryDirectory(prefix="tune-") as work:
+        copy = Path(work) / "models"
+        fetch(url(options.repository), copy, [model])
+        repositories.check_version(copy / model.name, model)
+        written = copy / model.name / repositories.CONFIG
+        typed = repositories.read_config(written.read_text(encoding="utf-8"), str(written))
+        config = json_format.MessageToDict(typed, preserving_proto_field_name=True)
+        _check_batches(model.name, config)
+        with Triton(copy, log=Path(work) / "triton.log") as triton:
+            triton.load(model.name)
+
+            def load(changed: Mapping[str, Any]) -> None:
+                triton.load(model.name, config=changed)
+
+            def write(best: Mapping[str, Any], found: Found) -> str:
+                signed = Repository(url(options.repository)).manifest(model).provenance
+                measured = {"of": str(model), "configuration": str(found.best.configuration)}
+                made, _ = repositories.write_version(
+                    options.repository,
+                    model.name,
+                    json_format.ParseDict(dict(best), type(typed)()),
+                    lambda directory: _copy(copy / model.name / str(model.version), directory),
+                    {**signed, "tuned": measured},
+                )
+                return f"{made} in {options.repository}: {model} with this configuration"
+
+            measure = _measure(options, f"grpc://{triton.grpc}", load, config, objective)
+            yield _Place(measure, config, write=write)
+
+
+def _measure(
+    options: argparse.Namespace,
+    endpoint: str,
+    load: Callable[[Mapping[str, Any]], None],
+    config: Mapping[str, Any],
+    objective: Objective,
+) -> Measure:
+    inputs = pairs(options.input) | random_inputs(options.random_input, options.seed)
+    return on_triton(endpoint, options.model, inputs, load, config, options.concurrency, objective)
+
+
+def _check_batches(model: str, config: Mapping[str, Any]) -> None:
+    if config.get("model_transaction_policy", {}).get("decoupled"):
+        raise ArgumentError(
+            f"--model {model}: it answers in parts and batches by itself; expected a model that Triton batches"
         )
-    except BaseException:
-        if admin:  # whatever was being tried, a server that others use gets its own back
-            admin.load(options.model, config)
-        raise
-    best = config_with(config, found.best.configuration)
-    if admin:
-        admin.load(options.model, best)
-    print(_said(found, objective, time.monotonic() - started))
-    if options.json:
-        with on_disk(options.json):
-            options.json.write_text(json.dumps(best, indent=2) + "\n")
-    return 0 if found.met else 1
+
+
+def _copy(source: Path, target: Path) -> None:
+    with on_disk(target):
+        shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def _service(text: str, cores: float) -> Service:

@@ -8,8 +8,10 @@ it gets its name. ONNX needs the packages onnx, onnxscript and onnxruntime.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,10 +103,19 @@ def _write_program(program: torch.export.ExportedProgram, path: Path) -> None:
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
     _need_onnx()
-    # Weights in the same file: what is renamed and checksummed is one thing. ONNX then holds at most 2 GiB.
-    torch.onnx.export(
-        program, (), path, input_names=["tokens"], output_names=["logits"], external_data=False, verbose=False
-    )
+    # Of what the exporter says only errors: it warns of packages that nothing here needs, and of torch's own code.
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        log.setLevel(logging.ERROR)
+        try:
+            # Weights in the same file: what is renamed and checksummed is one thing. ONNX then holds at most 2 GiB.
+            torch.onnx.export(
+                program, (), path, input_names=["tokens"], output_names=["logits"], external_data=False, verbose=False
+            )
+        finally:
+            log.setLevel(level)
 
 
 def _need_onnx() -> None:

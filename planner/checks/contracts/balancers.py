@@ -66,6 +66,10 @@ def _references(view: View) -> Iterator[Finding]:
         for backend in (b for rule in maps(route.spec, "rules") for b in maps(rule, "backendRefs")):
             if backend.get("kind", "Service") == "Service" and backend.get("namespace") in (None, route.namespace):
                 yield from _named(view, route, backend.get("name"), backend.get("port"))
+    for route in view.objects.of_kind("InterceptorRoute"):
+        for target in (mapping(route.spec, "target"), mapping(route.spec, "coldStart.fallback.service")):
+            service = target.get("service", target.get("name"))
+            yield from _named(view, route, service, target.get("port", target.get("portName")))
     for stateful in view.objects.of_kind("StatefulSet"):
         yield from _named(view, stateful, stateful.spec.get("serviceName"), None)
 

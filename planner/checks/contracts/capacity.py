@@ -1,9 +1,8 @@
-"""Contracts of capacity: autoscalers and what they scale, pools and their classes, flavors, device networks."""
+"""Contracts of capacity: pools and their classes, flavors, device networks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from components.labels import COMPUTE_CLASS
 from planner.checks.view import View, mentions
@@ -11,22 +10,10 @@ from planner.finding import Finding, Rule
 from planner.inventory import Rung
 from planner.inventory.interfaces import networks
 from planner.inventory.objects import Object, maps
-from planner.inventory.references import at, mapping, texts
+from planner.inventory.references import mapping, texts
 from planner.plan import UNKNOWN
 from planner.rules import Rules
 
-TARGET = Rule(
-    "scale-target-exists",
-    "Every autoscaler scales something that is there, and only one scales it",
-    url="https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/",
-    remediation="Name a workload of the same namespace, with its kind.",
-)
-METRIC = Rule(
-    "scaling-metric-exists",
-    "Every metric that an autoscaler goes by is exported by an adapter in its cluster",
-    url="https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale-walkthrough/",
-    remediation="Name a metric of the adapter's rules, or add a rule for this one.",
-)
 NODE_CLASS = Rule(
     "node-class-exists",
     "Every Karpenter NodePool names a node class that is there",
@@ -51,14 +38,11 @@ DEVICE = Rule(
     url="https://cloud.google.com/kubernetes-engine/docs/how-to/setup-multinetwork-support-for-pods",
     remediation="Name the GKENetworkParamSet, and in it the network and the subnet, as they are called.",
 )
-RULES = (TARGET, METRIC, NODE_CLASS, COMPUTE, FLAVOR, DEVICE)
-
-_ADAPTERS = ("prometheus-adapter", "keda", "datadog", "custom-metrics-stackdriver-adapter", "kube-metrics-adapter")
+RULES = (NODE_CLASS, COMPUTE, FLAVOR, DEVICE)
 
 
 def findings(view: View, _rules: Rules) -> Iterator[Finding]:
-    """What would never scale or start."""
-    yield from _scalers(view)
+    """What would never start."""
     for pool in view.objects.of_kind("NodePool"):
         yield from _node_class(view, pool)
     yield from _compute_classes(view)
@@ -67,67 +51,6 @@ def findings(view: View, _rules: Rules) -> Iterator[Finding]:
         yield from _flavors(view, queue, rungs)
     yield from _interfaces(view)
     yield from _device_networks(view)
-
-
-# ---- autoscalers
-
-
-def _scalers(view: View) -> Iterator[Finding]:
-    scaled: dict[tuple[str, ...], Object] = {}
-    for scaler in view.objects.of_kind("HorizontalPodAutoscaler", "ScaledObject"):
-        target = mapping(scaler.spec, "scaleTargetRef")
-        kind, name = target.get("kind", "Deployment"), target.get("name")
-        if isinstance(name, str) and UNKNOWN not in (kind, name, scaler.namespace):
-            found = view.objects.find(scaler, str(kind), name)
-            if found is None and not view.objects.in_doubt(scaler, str(kind)) and not view.releases(scaler):
-                there = sorted(one.name for one in view.objects.beside(scaler, str(kind)))
-                yield TARGET.finding(
-                    f"{scaler.place} scales the {kind} {name!r}; there is {', '.join(there) or 'none'}",
-                    scaler.resource,
-                )
-            other = scaled.setdefault((scaler.cluster, scaler.namespace, str(kind), name), scaler)
-            if other is not scaler:
-                yield TARGET.finding(f"{scaler.place} scales the {kind} {name!r}, as {other.place} does: they fight",
-                                     scaler.resource, subject=other.name)  # fmt: skip
-        yield from _metrics(view, scaler)
-
-
-def _metrics(view: View, scaler: Object) -> Iterator[Finding]:
-    for metric in maps(scaler.spec, "metrics"):
-        source = next((mapping(metric, key) for key in ("pods", "object", "external") if key in metric), None)
-        name = at(source, "metric.name") if source else None
-        if not isinstance(name, str) or name == UNKNOWN:
-            continue
-        adapters = [r for r in view.releases_in(scaler.cluster) if _adapter(r)]
-        if not adapters and not any(view.releases_in(scaler.cluster)):
-            continue  # what is in the cluster is not in this plan
-        exported = [text for adapter in adapters for text in _exported(adapter)]
-        if name not in exported and None not in exported:
-            yield METRIC.finding(
-                f"{scaler.place} goes by the metric {name!r}; its cluster's adapters export "
-                f"{', '.join(str(one) for one in exported) or 'none'}",
-                scaler.resource, subject=name,
-            )  # fmt: skip
-
-
-def _adapter(release: Any) -> bool:
-    chart = str(release.inputs.get("chart", ""))
-    return any(known in chart for known in _ADAPTERS)
-
-
-def _exported(adapter: Any) -> list[str | None]:
-    """Names of an adapter's metrics; None stands for any, where its values don't list them."""
-    values = adapter.inputs.get("values")
-    if "prometheus-adapter" not in str(adapter.inputs.get("chart")) or not mapping(values, "rules"):
-        return [None]
-    rules = [rule for key in ("custom", "external") for rule in maps(values, f"rules.{key}")]
-    found: list[str | None] = [None] if at(values, "rules.default") is not False else []
-    for rule in rules:
-        name, matches = at(rule, "name.as"), at(rule, "name.matches")
-        # With `matches` the name is made from that of each series.
-        plain = isinstance(name, str) and name != UNKNOWN and not matches and "$" not in name
-        found.append(name if plain else None)
-    return found
 
 
 # ---- pools and classes

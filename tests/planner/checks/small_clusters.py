@@ -31,6 +31,7 @@ GROUP = {
     "StorageClass": "storage.k8s.io/v1",
     "ComputeClass": "cloud.google.com/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
+    "ScaledObject": "keda.sh/v1alpha1",
     "Release": "helm.sh/v3",
 }
 CLUSTER = {"aws": "aws:eks/cluster:Cluster", "gcp": "gcp:container/cluster:Cluster"}

@@ -15,6 +15,8 @@ from tests.faults.contracts import FAULTS
 from tests.faults.fault import Fault, State, the
 
 DEPLOYMENT, SERVICE = "kubernetes:apps/v1:Deployment", "kubernetes:core/v1:Service"
+SCALER = "kubernetes:keda.sh/v1alpha1:ScaledObject"
+HPA = next(fault for fault in FAULTS if fault.name == "autoscaler on a metric of no adapter")
 
 
 def found(plan: Plan) -> list:
@@ -55,7 +57,7 @@ def test_the_fault_is_found_before_the_cloud_knows_anything(fault, environment_p
 
 
 def _selector(states: list[State]) -> Any:
-    return the(states, SERVICE, "us-east-1-triton")["inputs"]["spec"]["selector"]
+    return the(states, SERVICE, "us-east-1-triton-service")["inputs"]["spec"]["selector"]
 
 
 def test_an_unknown_label_matches(simulated_plan):
@@ -76,7 +78,7 @@ def test_a_chart_in_the_namespace_may_make_the_pods(simulated_plan):
 
 def test_a_service_without_a_selector_has_its_endpoints_made_by_hand(simulated_plan):
     def mutate(states):
-        the(states, SERVICE, "us-east-1-triton")["inputs"]["spec"].pop("selector")
+        the(states, SERVICE, "us-east-1-triton-service")["inputs"]["spec"].pop("selector")
 
     assert rules_of(simulated_plan("dev"), mutate) <= {"network-policy-admits-the-service"}
 
@@ -104,7 +106,7 @@ def test_references_to_configuration(source, broken, simulated_plan):
 def test_an_external_secret_may_make_a_secret(simulated_plan):
     def mutate(states):
         _read(states, secretKeyRef={"name": "made-elsewhere", "key": "k"})
-        service = the(states, SERVICE, "us-east-1-triton")
+        service = the(states, SERVICE, "us-east-1-triton-service")
         kind = "kubernetes:external-secrets.io/v1:ExternalSecret"
         inputs = {"kind": "ExternalSecret", "metadata": {"name": "s", "namespace": "serving"}, "spec": {}}
         states.append({**service, "urn": service["urn"].replace(SERVICE, kind), "type": kind, "inputs": inputs})
@@ -120,13 +122,82 @@ def test_a_policy_may_let_in_a_range_or_a_name(simulated_plan):
     assert rules_of(simulated_plan("dev"), mutate) == set()
 
 
-def test_two_autoscalers_of_one_workload(simulated_plan):
+def test_two_scalers_of_one_workload(simulated_plan):
     def mutate(states):
-        scaler = the(states, "kubernetes:autoscaling/v2:HorizontalPodAutoscaler")
+        scaler = the(states, SCALER)
         inputs = {**scaler["inputs"], "metadata": {**scaler["inputs"]["metadata"], "name": "second"}}
         states.append({**scaler, "urn": f"{scaler['urn']}-second", "inputs": inputs})
 
     assert rules_of(simulated_plan("dev"), mutate) == {"scale-target-exists"}
+
+
+def _trigger(states: list[State], index: int) -> dict[str, Any]:
+    return the(states, SCALER)["inputs"]["spec"]["triggers"][index]["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("address", "broken"),
+    [
+        ("http://prometheus-stack-prometheus.monitoring:9090", False),
+        ("http://prometheus-stack-prometheus.monitoring.svc.cluster.local:9090/", False),
+        ("http://prometheus-operated.monitoring.svc:9090", False),
+        ("https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1", False),
+        (UNKNOWN, False),
+        ("http://us-east-1-triton.serving.svc:8000", False),
+        ("http://us-east-1-triton.serving.svc:9090", True),
+        ("http://prometheus-stack-prometheus.monitoring.svc", True),
+        ("http://prometheus-stack-prometheus.monitoring.svc:9091", True),
+        ("http://prometheus-server.monitoring.svc:9090", True),
+        ("http://prometheus.nowhere.svc:9090", True),
+    ],
+)
+def test_whom_a_scaler_asks(address, broken, simulated_plan):
+    def mutate(states):
+        _trigger(states, 0)["serverAddress"] = address
+
+    assert rules_of(simulated_plan("dev"), mutate) == ({"scaling-source-exists"} if broken else set())
+
+
+def test_another_chart_in_the_namespace_may_make_the_service(simulated_plan):
+    def mutate(states):
+        _trigger(states, 0)["serverAddress"] = "http://thanos-query.monitoring.svc:9090"
+        release = the(states, "kubernetes:helm.sh/v3:Release", "kube-prometheus-stack")
+        states.append({**release, "urn": f"{release['urn']}-more", "inputs": {**release["inputs"], "chart": "thanos"}})
+
+    assert rules_of(simulated_plan("dev"), mutate) == set()
+
+
+@pytest.mark.parametrize(
+    ("query", "broken"),
+    [
+        ("sum(aicloud:nothing:rate5m)", True),
+        ('sum(rate(requests_total{job="aicloud:nothing"}[5m]))', False),
+        ("node:node_cpu_utilisation:avg1m", False),  # a chart's
+        (UNKNOWN, False),
+    ],
+)
+def test_what_a_scaler_goes_by_is_recorded(query, broken, simulated_plan):
+    def mutate(states):
+        _trigger(states, 0)["query"] = query
+
+    assert rules_of(simulated_plan("dev"), mutate) == ({"scaling-metric-exists"} if broken else set())
+
+
+def test_metrics_of_an_adapter_are_known_by_its_rules(simulated_plan):
+    """As other people's programs have it: a HorizontalPodAutoscaler, and prometheus-adapter."""
+
+    def plan(exported: str) -> Callable[[list[State]], None]:
+        def mutate(states: list[State]) -> None:
+            HPA.mutate(states)
+            release = the(states, "kubernetes:helm.sh/v3:Release", "us-west-2-cluster-addons-kueue")
+            values = {"rules": {"default": False, "custom": [{"name": {"as": exported}}]}}
+            inputs = {**release["inputs"], "chart": "prometheus-adapter", "values": values}
+            states.append({**release, "urn": f"{release['urn']}-adapter", "inputs": inputs})
+
+        return mutate
+
+    assert rules_of(simulated_plan("staging"), plan("triton_queue_seconds_per_request")) == set()
+    assert rules_of(simulated_plan("staging"), plan("triton_queue_seconds")) == {"scaling-metric-exists"}
 
 
 def test_a_plan_of_somebody_elses(simulated_plan):

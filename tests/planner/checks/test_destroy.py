@@ -92,7 +92,7 @@ def test_chains_may_be_long_and_broken_plans_may_go_round():
 
 
 def _service(states: list[State], **spec) -> None:
-    the(states, SERVICE, "triton")["inputs"]["spec"] |= {"type": "LoadBalancer", **spec}
+    the(states, SERVICE, "triton-service")["inputs"]["spec"] |= {"type": "LoadBalancer", **spec}
 
 
 def test_a_load_balancer_that_the_control_plane_makes_goes_with_its_service(simulated_plan):
@@ -105,7 +105,7 @@ def test_a_load_balancer_has_its_controller(simulated_plan):
 
 def test_records_that_external_dns_makes_and_never_deletes(simulated_plan):
     def annotated(states):
-        metadata = the(states, SERVICE, "triton")["inputs"]["metadata"]
+        metadata = the(states, SERVICE, "triton-service")["inputs"]["metadata"]
         metadata["annotations"]["external-dns.alpha.kubernetes.io/hostname"] = "x.example.com"
 
     def with_policy(policy):
@@ -116,7 +116,7 @@ def test_records_that_external_dns_makes_and_never_deletes(simulated_plan):
                       "values": {"policy": policy}}  # fmt: skip
             release = {**balancers, "urn": f"{balancers['urn']}-dns", "inputs": inputs}
             states.append(release)
-            the(states, SERVICE, "triton")["dependencies"].append(release["urn"])
+            the(states, SERVICE, "triton-service")["dependencies"].append(release["urn"])
 
         return mutate
 
@@ -127,7 +127,7 @@ def test_records_that_external_dns_makes_and_never_deletes(simulated_plan):
 
 
 def _stateful(states: list[State], **spec) -> None:
-    service = the(states, SERVICE, "triton")
+    service = the(states, SERVICE, "triton-service")
     kind = "kubernetes:apps/v1:StatefulSet"
     template = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
     inputs = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": "serving"},

@@ -41,7 +41,7 @@ def test_nothing_is_wrong_with_prod(known, environment_plan, simulated_plan):
 @pytest.mark.parametrize("known", [True, False])
 def test_dev_and_staging_break_only_what_they_say(known, environment_plan, simulated_plan):
     plan = simulated_plan if known else environment_plan
-    assert {f.rule for f in found(plan("dev"))} == {"serving-survives-without-spot", "egress-survives-a-zone"}
+    assert {f.rule for f in found(plan("dev"))} == {"egress-survives-a-zone"}  # its server may be at zero
     assert {f.rule for f in found(plan("staging"))} == {"egress-survives-a-zone"}
 
 

@@ -189,6 +189,13 @@ def test_replicas_beyond_the_largest_pool():
     scaler = {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "web"}}
     (finding,) = found(pool(), deployment(one), thing("HorizontalPodAutoscaler", "web", scaler))
     assert (finding.rule, finding.severity) == ("replicas-fit-the-pool", "warning")
+    scaled = {"minReplicaCount": 1, "maxReplicaCount": 3, "scaleTargetRef": {"name": "web"}}
+    (finding,) = found(pool(), deployment(one), thing("ScaledObject", "web", scaled))
+    assert (finding.rule, finding.severity) == ("replicas-fit-the-pool", "warning")
+    # KEDA's own default is a hundred.
+    (finding,) = found(pool(), deployment(one), thing("ScaledObject", "web", {"scaleTargetRef": {"name": "web"}}))
+    assert "up to 100 replicas" in finding.message
+    assert not found(pool(), deployment(one), thing("ScaledObject", "web", {**scaled, "maxReplicaCount": 2}))
     assert not found(pool(), pool("more"), deployment(one, 3))  # two pools take it
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from workloads.serving import scorer
 
 DOCKERFILE = (ROOT / "workloads/serving/Dockerfile").read_text()
 
@@ -49,6 +50,27 @@ def test_a_language_model_finds_all_that_it_imports(image: Path) -> None:
     assert {"obstore", "torch", "safetensors", "tiktoken"} <= installed
     # Nothing of what only an export, a client or a deployment needs.
     assert not from_here & {"pulumi", "tritonclient", "boto3", "xxhash", "ray"}
+
+
+def test_the_image_runs_what_is_exported(image: Path, exported: Path, trained: Path, tmp_path: Path) -> None:
+    """Loading a model imports more than importing its module does."""
+    repository = tmp_path / "repository"
+    for runtime in ("eager", "torch-export"):
+        scorer.export(trained, str(repository), runtime, runtime=runtime)
+    code = f"""
+from pathlib import Path
+from workloads.serving.engine import Engine
+from workloads.serving.models import text
+from workloads.serving.models.scoring import Scorer
+
+Engine(Path({str(exported / "lm/1/1/model.safetensors")!r}), slots=1, context=8)
+for runtime in ("eager", "torch-export"):
+    directory = Path({str(repository)!r}) / runtime / "1" / "1"
+    made = Scorer(directory, *text.read(directory))
+    (scored,) = made.score([made.tokens(b"x = 1")], [5])
+    print(scored.bits_per_byte > 0)
+"""
+    assert run(image, code).split() == ["True", "True"]
 
 
 def test_a_pinned_version_is_the_project_s() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 
-from components.cluster.addon_values import QUEUE_METRIC, prometheus_adapter
-from components.inference.scaling import autoscaler_spec
+from components.inference import forecast
+from components.inference.forecast import METHODS, Forecast
+from components.inference.scaling import Scaling, Target, scaled_object_spec
+from planner.plan import Plan
 from tests.support import ROOT
 from tests.workloads.serving.test_language_model import GREEDY, ask, text_of, until
 from tests.workloads.serving.test_rolling import Load, write_teller
@@ -149,23 +152,53 @@ def test_wrong_arguments_are_told(words: list[str], capsys: pytest.CaptureFixtur
 # ---- metrics
 
 
-def named_metrics() -> set[str]:
-    """What the adapter that feeds the autoscaler asks Prometheus for, of Triton."""
-    rules = prometheus_adapter()["rules"]["custom"]
-    return {name for rule in rules for name in re.findall(r"\bnv_\w+", rule["seriesQuery"] + rule["metricsQuery"])}
+def named_metrics() -> dict[str, set[str]]:
+    """Metric -> labels by which it is found: what the scaler's triggers and the rules of its forecasts ask Prometheus
+    for, of Triton. Prometheus itself adds the labels of where it was scraped."""
+    target = Target("server", "serving", ("doubler", "lm"), 900)
+    forecasts = tuple(Forecast(model, 100, method) for model in target.models for method in METHODS)
+    spec = scaled_object_spec(target, Scaling(0, 4, 50, forecasts=forecasts, to_zero=True))
+    rules = forecast.rule_groups(forecasts, target.pods, target.namespace, target.deployment, target.start_s)
+    found: dict[str, set[str]] = {}
+    for query in (str(spec), str(rules)):
+        for name, matchers in re.findall(r"\b(nv_\w+)\{(.*?)\}", query):
+            labels = set(re.findall(r"(\w+)=", matchers)) - {"namespace", "pod"}
+            found.setdefault(name, set()).update(labels)
+    assert set(re.findall(r"\bnv_\w+", f"{spec}{rules}")) == set(found), "each is asked for with matchers"
+    return found
 
 
 def test_every_metric_that_the_scaler_goes_by_is_exported(triton: Triton, language_model: str, doubler: str) -> None:
-    (rule,) = prometheus_adapter()["rules"]["custom"]
-    (metric,) = autoscaler_spec("x", 1, 2, 50.0)["metrics"]
-    assert metric["pods"]["metric"]["name"] == QUEUE_METRIC == rule["name"]["as"]
-    assert len(named_metrics()) >= 2
+    assert set(named_metrics()) == {
+        *("nv_inference_queue_duration_us", "nv_inference_request_success"),
+        "nv_inference_pending_request_count",
+    }
     double(triton, [1.0])
     ask(triton, language_model, "x", max_tokens=1)
     exported = triton.scrape()
-    for name in named_metrics():
+    for name, labels in named_metrics().items():
         for model in (language_model, doubler):
-            assert re.search(rf'^{name}{{[^}}]*model="{model}"[^}}]*}} \d', exported, re.MULTILINE), name
+            series = re.search(rf'^{name}{{([^}}]*model="{model}"[^}}]*)}} \d', exported, re.MULTILINE)
+            assert series, name
+            assert labels <= set(re.findall(r"(\w+)=", series[1])), name
+
+
+@pytest.mark.usefixtures("doubler")
+def test_waiting_requests_are_a_gauge_and_waited_time_a_counter(triton: Triton) -> None:
+    """The scaler takes the mean of one and the rate of the other."""
+    double(triton, [1.0])
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", triton.scrape(), re.MULTILINE))
+    assert kinds["nv_inference_pending_request_count"] == "gauge"
+    assert {kinds[name] for name in named_metrics() if "pending" not in name} == {"counter"}
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
+def test_no_environment_asks_for_another(environment: str, environment_plan: Callable[[str], Plan]) -> None:
+    """Every scaler and every rule of a plan, whoever made it."""
+    kinds = ("ScaledObject", "PrometheusRule", "HorizontalPodAutoscaler")
+    asking = [r for r in environment_plan(environment) if r.type.rpartition(":")[2] in kinds]
+    assert asking
+    assert set(re.findall(r"\bnv_\w+", str([r.inputs for r in asking]))) <= set(named_metrics())
 
 
 def test_every_metric_has_a_type_and_a_help_text(triton: Triton, language_model: str) -> None:

@@ -15,7 +15,12 @@ import pytest
 from workloads.serving import tuning
 from workloads.serving.commands import tune as subcommand
 from workloads.serving.errors import ArgumentError
+from workloads.serving.fetch import fetch
+from workloads.serving.manifest import ModelVersion
+from workloads.serving.repository import read_config, write_version
+from workloads.serving.serve import newest
 from workloads.serving.simulator import Service
+from workloads.serving.store import Repository
 from workloads.serving.triton import Triton
 from workloads.serving.tune import Configuration, Objective, Space, exhaustive, tune
 
@@ -78,6 +83,42 @@ def test_the_best_that_was_measured_is_left_loaded(
     assert steady == "steady"
 
 
+@pytest.fixture
+def steady_repository(tmp_path: Path) -> Path:
+    """A repository with one version of that model."""
+
+    def fill(directory: Path) -> None:
+        (directory / "model.py").write_text(MODEL)
+
+    write_version(str(tmp_path / "repository"), "steady", read_config(CONFIG, "the test"), fill, {"a": 1})
+    return tmp_path / "repository"
+
+
+def test_what_is_found_on_a_server_of_its_own_is_the_next_version(
+    steady_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--repository", str(steady_repository), "--model", "steady", "--random-input", "x=float32:1,4"]
+    words += ["--concurrency", "8", "--instances", "1", "--batch", "1,8", "--delay-us", "0", "--seconds", "1"]
+    words += ["--share", "1", "--write"]
+    assert tuning.command(options(*words, "--latency-s", "0.001")) == 1
+    assert newest(str(steady_repository), "steady").version == 1  # nothing meets that, so nothing is written
+    assert tuning.command(options(*words)) == 0
+    assert f"steady:2 in {steady_repository}: steady:1 with this configuration" in capsys.readouterr().out
+    manifest = Repository(f"file://{steady_repository}").manifest(ModelVersion("steady", 2))
+    said = manifest.provenance["tuned"]
+    assert (manifest.provenance["a"], said["of"]) == (1, "steady:1")
+    fetch(f"file://{steady_repository}", tmp_path / "copy", [ModelVersion("steady", 2)])
+    config = read_config((tmp_path / "copy/steady/config.pbtxt").read_text(), "the copy")
+    assert (config.max_batch_size, [each.name for each in config.input]) == (8, ["x"])
+    assert said["configuration"].startswith("1 instance, batch 8")
+
+
+def test_a_model_that_batches_by_itself_is_not_searched(exported: Path) -> None:
+    words = ["--repository", str(exported), "--model", "lm", "--input", "text_input=x"]
+    with pytest.raises(ArgumentError, match="lm: it answers in parts and batches by itself"):
+        tuning.command(options(*words))
+
+
 def test_what_the_server_refuses_is_worse_than_anything_it_takes(triton: Triton, steady: str) -> None:
     admin = tuning.Admin(f"http://{triton.http}", triton.admin)
     config = admin.config(steady)
@@ -138,6 +179,7 @@ def test_a_search_on_a_queue_takes_no_time_and_finds_what_measuring_everything_f
         ["--simulate", "1:0.1", "--batch", "0"],
         ["--simulate", "1:0.1", "--share", "2"],
         ["--endpoint", "http://127.0.0.1:9"],
+        ["--endpoint", "http://127.0.0.1:9", "--model", "m", "--input", "x=1", "--write"],
         ["--endpoint", "grpc://127.0.0.1:9", "--model", "m", "--input", "x=1"],
     ],
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 HELP = "write a checkpoint as a version of a model that Triton serves"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def source_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is exported, and where to."""
     parser.add_argument(
         "--checkpoint", required=True, type=Path, metavar="DIR", help="a run, its checkpoints (the newest), or one"
     )
@@ -19,6 +20,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--data", default="", metavar="URL", help="the tokens of training, if they are elsewhere by now"
     )
     parser.add_argument("--base", default="", metavar="URL", help="of a run with adapters, where their base is by now")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    source_arguments(parser)
     parser.add_argument("--slots", type=int, default=16, help="answers under way at once (default %(default)s)")
     parser.add_argument("--queue", type=int, default=256, help="requests that may wait for one (default %(default)s)")
     parser.add_argument(

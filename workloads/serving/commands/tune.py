@@ -12,17 +12,23 @@ HELP = "find a model's instances, batch size, delay and preferred sizes under a 
 
 def arguments(command: argparse.ArgumentParser) -> None:
     command.description = (
-        "Measures a few configurations of a model, most of them briefly, on a running Triton or on a simulated queue, "
-        "and says which is the fastest that meets the objective. A server is left with that one loaded."
+        "Measures a few configurations of a model, most of them briefly: on a Triton of its own, on one that runs, or "
+        "on a simulated queue. Says which is the fastest that meets the objective. A server that runs is left with it."
     )
     where = command.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--repository", metavar="DIR|URL", help="starts a Triton on the newest version of the model there, and ends it"
+    )
     where.add_argument("--endpoint", metavar="URL", help="http://HOST:PORT of a Triton with explicit model control")
     where.add_argument(
         "--simulate",
         metavar="SIZE:SECONDS,...",
         help="how long batches take on one instance, such as 1:0.004,8:0.006,32:0.018; nothing is run",
     )
-    command.add_argument("--model", help="with --endpoint")
+    command.add_argument("--model", help="unless it is simulated")
+    command.add_argument(
+        "--write", action="store_true", help="with --repository: the next version of the model has what was found"
+    )
     command.add_argument(
         "--header", action="append", default=[], metavar="NAME=VALUE", help="that the server asks for to load models"
     )
@@ -31,7 +37,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=DTYPE:SHAPE",
-        help="with --endpoint: of every request, such as x=float32:1,512",
+        help="of every request, such as x=float32:1,512",
     )
     command.add_argument("--input", action="append", default=[], metavar="NAME=VALUE", help="the same, as given")
     command.add_argument("--cores", type=float, default=float("inf"), help="with --simulate: that instances share")
