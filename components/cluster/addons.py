@@ -71,12 +71,16 @@ class Addons(pulumi.ComponentResource):
             privileged=True,
         )
         self.made = [storage, monitoring]
-        self.made += self._scaling(monitoring, serves=any(pool.purpose == "serving" for pool in args.pools))
+        scaling = self._scaling(monitoring, serves=any(pool.purpose == "serving" for pool in args.pools))
+        self.made += scaling
         self.made.append(self._release(charts.KUEUE, values.kueue(), "kueue-system"))
         if args.kserve:
-            after = [*self._after, monitoring]
+            # KEDA first: KServe looks once, when it starts, whether there are ScaledObjects to watch.
             within = pulumi.ResourceOptions(parent=self)
-            self.made += ServingOperators(f"{name}-serving", args.kserve, within, after=after).made
+            operators = ServingOperators(
+                f"{name}-serving", args.kserve, within, after=[*self._after, monitoring, *scaling]
+            )
+            self.made += operators.made
         if any(pool.purpose == "training" for pool in args.pools):
             self.made += self._training()
         if args.cloud == "aws":

@@ -80,7 +80,7 @@ class KServeInferenceArgs(TypedDict):
     max_replicas: int
     """Most pods."""
     scale_metric: NotRequired[str]
-    """raw: `cpu` (default) or `memory`, by a HorizontalPodAutoscaler, or `queue`, by KEDA, which the cluster must have;
+    """raw: `cpu` (default) or `memory`, by a HorizontalPodAutoscaler, or `queue`, by KEDA;
     serverless: `concurrency` (default) or `rps`."""
     scale_target: NotRequired[float]
     """How much of it for each pod. Default: `cpu` 70 and `memory` 80 percent of what is requested, `queue` 50

@@ -99,7 +99,7 @@ class TensorFlowServingArgs(TypedDict):
     max_replicas: int
     """Most replicas."""
     scale_metric: NotRequired[str]
-    """`cpu` (default), by a HorizontalPodAutoscaler, or `requests`, by KEDA, which the cluster must have."""
+    """`cpu` (default), by a HorizontalPodAutoscaler, or `requests`, by KEDA."""
     scale_target: NotRequired[float]
     """How much of it for each pod. Default: `cpu` 70 percent of what is requested, `requests` 50 a second."""
     batching: NotRequired[BatchingArgs]

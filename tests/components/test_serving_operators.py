@@ -38,6 +38,7 @@ def test_each_part_is_made_after_those_that_it_needs(cloud: str, mode: str) -> N
         ("kserve-resources", "kserve-crd"),
         ("kserve-resources", "cert-manager"),
         ("cert-manager", "kube-prometheus-stack"),
+        ("kserve-resources", "keda"),
     ]
     for later, earlier in pairs:
         assert depends(plan, found[later], found[earlier]), (later, earlier)
