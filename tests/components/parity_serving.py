@@ -6,8 +6,9 @@ from typing import Any
 
 from planner.plan import Plan
 from tests.components.parity import Feature, NotOffered, Offered, values
-from tests.components.parity_platform import BOUND, DEPLOYMENT, SCALER, accounts, of
+from tests.components.parity_platform import BOUND, accounts, of
 
+DEPLOYMENT, SCALER = "kubernetes:apps/v1:Deployment", "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 SERVICE = "kubernetes:serving.kserve.io/v1beta1:InferenceService"
 RUNTIME = "kubernetes:serving.kserve.io/v1alpha1:ServingRuntime"
