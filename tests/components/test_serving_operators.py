@@ -7,7 +7,8 @@ from functools import cache
 
 import pytest
 
-from components.cluster import serving_values
+from components.cluster import addon_values, serving_values
+from components.inference import prometheus
 from planner.engine import PreviewFailed
 from planner.plan import Plan
 from tests.components.clusters import CLOUDS, default, depends, objects, plan_with, releases
@@ -97,3 +98,9 @@ def test_knative_is_reached_from_within_and_lets_go_of_nodes() -> None:
 def test_another_mode_is_refused(cloud: str) -> None:
     with pytest.raises((ValueError, PreviewFailed), match="kserve is 'knative'; accepted are 'raw' and 'serverless'"):
         plan_with(cloud, kserve="knative")
+
+
+def test_scalers_ask_the_prometheus_that_is_there() -> None:
+    name = addon_values.prometheus_stack("encrypted")["fullnameOverride"]
+    assert f"{name}-prometheus" == prometheus.SERVICE
+    assert prometheus.address(addon_values.MONITORING_NAMESPACE) == addon_values.PROMETHEUS_URL
