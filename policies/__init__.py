@@ -18,6 +18,7 @@ from policies import (
     network,
     operations,
     secrets,
+    serverless,
     storage,
 )
 from policies.declare import Policy
@@ -36,6 +37,7 @@ MODULES: tuple[ModuleType, ...] = (
     kubernetes_pools,
     kubernetes_objects,
     kubernetes_secrets,
+    serverless,
 )
 """Where policies are declared; every `Policy` in them counts."""
 

@@ -56,10 +56,19 @@ BACKUP_PLAN_ASSOCIATION = "gcp:backupdisasterrecovery/backupPlanAssociation:Back
 BACKUP_SELECTION = "aws:backup/selection:Selection"
 STORAGE_CLASS = "kubernetes:storage.k8s.io/v1:StorageClass"
 
+# Services and endpoints without a cluster
+CLOUD_RUN = "gcp:cloudrunv2/service:Service"
+CLOUD_RUN_MEMBER = "gcp:cloudrunv2/serviceIamMember:ServiceIamMember"
+CLOUD_RUN_BINDING = "gcp:cloudrunv2/serviceIamBinding:ServiceIamBinding"
+SAGEMAKER_MODEL = "aws:sagemaker/model:Model"
+SAGEMAKER_CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
+SAGEMAKER_ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
+
 # Keys, messages and logs
 KMS_KEY = "aws:kms/key:Key"
 CRYPTO_KEY = "gcp:kms/cryptoKey:CryptoKey"
 SQS_QUEUE = "aws:sqs/queue:Queue"
+SNS_TOPIC = "aws:sns/topic:Topic"
 SQS_POLICY = "aws:sqs/queuePolicy:QueuePolicy"
 LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 LOG_BUCKET = "gcp:logging/projectBucketConfig:ProjectBucketConfig"

@@ -8,17 +8,21 @@ from datetime import date
 from fnmatch import fnmatchcase
 from typing import Any
 
+from components.machine_types import MACHINES as MACHINE_TYPES
 from components.tags import gcp_labels
 from planner import urn as urns
 from planner.checks.versions_table import KUBERNETES, Support, version
 from planner.cost import estimate
 from planner.cost.budgets import CEILING, exceeded, limits
 from planner.inventory import Inventory
+from planner.inventory.serverless import serverless
 from planner.plan import UNKNOWN, Resource
 from planner.regions import GLOBAL
 from policies import kinds
 from policies.declare import Parameters, Violation, at, each, off, resource_policy, stack_policy, texts
 from policies.lookup import managed, unclear
+
+MACHINES = {machine.name: machine for machine in MACHINE_TYPES if machine.cloud == "aws"}
 
 
 def _matches(text: str, patterns: Any) -> bool:
@@ -93,13 +97,13 @@ _TAGGED = {
     "aws": (
         kinds.S3_BUCKET, kinds.EFS, kinds.FSX_LUSTRE, kinds.KMS_KEY, kinds.SQS_QUEUE, kinds.LOG_GROUP,
         kinds.EKS_CLUSTER, kinds.EKS_NODE_GROUP, kinds.LAUNCH_TEMPLATE, kinds.NODE_CLASS, kinds.IAM_ROLE,
-        kinds.VPC, kinds.SECURITY_GROUP, kinds.LOAD_BALANCER,
+        kinds.VPC, kinds.SECURITY_GROUP, kinds.LOAD_BALANCER, kinds.SAGEMAKER_ENDPOINT, kinds.SNS_TOPIC,
         "aws:ec2/natGateway:NatGateway", "aws:ec2/eip:Eip", "aws:ec2/vpcEndpoint:VpcEndpoint",
         "aws:globalaccelerator/accelerator:Accelerator", "aws:ec2/instance:Instance",
     ),
     "gcp": (
         kinds.GCS_BUCKET, kinds.FILESTORE, kinds.GCP_LUSTRE, kinds.CRYPTO_KEY, kinds.GKE_CLUSTER, kinds.GKE_NODE_POOL,
-        "gcp:compute/globalAddress:GlobalAddress", "gcp:compute/instance:Instance",
+        kinds.CLOUD_RUN, "gcp:compute/globalAddress:GlobalAddress", "gcp:compute/instance:Instance",
     ),
 }  # fmt: skip
 """What costs money or holds data. By cloud, for labels are written differently."""
@@ -290,7 +294,7 @@ def _told(notification: Mapping[str, Any]) -> bool:
     "An environment can never have more accelerators than it may",
     risk="high",
     why="https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html",
-    fix="Lower `max` of a node pool, or raise the parameter `accelerators` once it has been agreed.",
+    fix="Lower `max` of a node pool or service, or raise the parameter `accelerators` once it has been agreed.",
     parameters={"accelerators": 64},
 )
 def accelerator_ceiling(inventory: Inventory, parameters: Parameters) -> Iterator[Violation]:
@@ -305,6 +309,11 @@ def accelerator_ceiling(inventory: Inventory, parameters: Parameters) -> Iterato
             most = sum(rung.accelerators * rung.max for rung in pool.rungs if rung.max is not None)
             total += most
             pools += [f"{cluster.name}/{pool.name} {most}"] if most else []
+    for service in serverless(inventory):
+        machine = MACHINES.get(service.instance_type.removeprefix("ml."))
+        most = (service.accelerators or (machine.count if machine else 0)) * (service.max or 0)
+        total += most
+        pools += [f"{service.name} {most}"] if most else []
     if total > parameters["accelerators"]:
         yield Violation(
             f"may have {total} accelerators ({', '.join(pools)}); expected {parameters['accelerators']} at most"

@@ -79,6 +79,12 @@ class Environment:
                 p.region.region: p.inference.triton.cold_start_s for p in self.platforms if p.inference.triton
             },
         }
+        serverless = {
+            f"{p.region.region}/{name}": one for p in self.platforms for name, one in p.inference.serverless.items()
+        }
+        if serverless:
+            exports["serverlessUrls"] = {name: one.url for name, one in serverless.items()}
+            exports["serverlessGrants"] = {name: one.invoker_grant for name, one in serverless.items()}
         if self.front_door is not None:
             exports["inferenceUrl"] = self.front_door.domain_name.apply(lambda name: f"https://{name}")
             exports["frontDoorAddresses"] = self.front_door.addresses

@@ -7,21 +7,35 @@ from typing import Any
 
 import pulumi
 
-from components import GpuCluster, RegionalEndpoint, RegionalNetwork, TieredStorage, TrainingQueue, TritonInference
+from components import (
+    GpuCluster,
+    InferenceRoute,
+    RegionalEndpoint,
+    RegionalNetwork,
+    ServerlessInference,
+    TieredStorage,
+    TrainingQueue,
+    TritonInference,
+)
 from components.accelerators import MachineType
+from components.inference import RouteBackendArgs
 from components.inference.activator import destination
 from components.inference.groups import named_after
+from components.inference.model_group import labels_of
+from components.inference.route_rules import WEIGHTS_TOTAL
+from components.inference.traffic import HTTP
 from components.routing import neg_annotation, neg_name
 from components.storage.volumes import claim_name
 from stacks import scaling
 from stacks.devices import mig_profile, serving_pool, shared_by
 from stacks.servers import kserve, tensorflow
-from stacks.serving import Model
+from stacks.serving import Model, Serverless
 from stacks.settings import Region, Settings
 
 
 class RegionalInference:
-    """The servers of a region and what is before them; nothing at all where the region serves no model."""
+    """The servers of a region and what is before them, and its models that are answered without a cluster; nothing at
+    all where the region serves no model."""
 
     def __init__(
         self,
@@ -43,7 +57,9 @@ class RegionalInference:
         others = (settings, region, self._place, cluster, storage, queue)
         self.kserve = [kserve(service, *others) for service in settings.kserve_services_in(region)]
         self.tensorflow = [tensorflow(serving, *others) for serving in settings.tensorflow_servings_in(region)]
+        self.route = self._route(settings)
         self.endpoint = self._endpoint(settings)
+        self.serverless = self._serverless(settings)
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(providers=[self._cluster.kubernetes], depends_on=[*self._cluster.addons, *after])
@@ -109,23 +125,67 @@ class RegionalInference:
         return destination(self._settings.serving.namespace, service, to_zero=scaling.to_zero(group))
 
     def _annotations(self, group: Sequence[Model]) -> dict[str, str]:
-        """What has Google's load balancer know a group's pods; AWS's is told by a binding."""
-        if self._region.cloud != "gcp":
-            return {}
+        """Of a group's Service: whoever answers the load balancer has its endpoint groups."""
+        return {} if self._settings.serving.route else self._endpoint_groups(*self._front(group))
+
+    @property
+    def _route_name(self) -> str:
+        return f"{self._region.name}-route"
+
+    def _route(self, settings: Settings) -> InferenceRoute | None:
+        """The gateway before the servers, where there is one. Each model is routed, and so rolled out, by itself."""
+        route, door = settings.serving.route, settings.front_door
+        if route is None or self.triton is None:
+            return None
+        groups = _groups(settings.models_in(self._region))
+        return InferenceRoute(
+            self._route_name,
+            {
+                "cloud": self._region.cloud,
+                "namespace": route.namespace,
+                "backends": [self._stable(groups[0])],
+                "models": [
+                    {"name": model.name, "backends": [self._stable(group)]} for group in groups for model in group
+                ],
+                **({"health_check_path": door.health_check_path} if door else {}),
+                "request_timeout_s": route.request_timeout_seconds,
+                "retries": route.retries,
+                "weights_by": route.weights_by,
+                "min_replicas": route.min_proxies,
+                "max_replicas": route.max_proxies,
+                "client_cidrs": [self._region.cidr],
+                "service_annotations": self._endpoint_groups(route.namespace, self._route_name, HTTP),
+            },
+            self._in_cluster(self.triton),
+        )
+
+    def _stable(self, group: Sequence[Model]) -> RouteBackendArgs:
+        """The server that all requests for a group's models go to, until a rollout has another beside it."""
         namespace, service, port = self._front(group)
-        return neg_annotation(neg_name(namespace, service), port)
+        return {
+            "name": "stable",
+            "namespace": namespace,
+            "service": service,
+            "port": port,
+            "weight": WEIGHTS_TOTAL,
+            "labels": labels_of(service),
+        }
+
+    def _endpoint_groups(self, namespace: str, service: str, port: int) -> dict[str, str]:
+        """What has Google's load balancer know the pods of the Service that it sends to; AWS's is told by a binding."""
+        return neg_annotation(neg_name(namespace, service), port) if self._region.cloud == "gcp" else {}
 
     def _endpoint(self, settings: Settings) -> RegionalEndpoint | None:
-        """Where the front door's requests arrive: at the first group's Service, that of models without a group.
-
-        A load balancer of a cloud knows one Service, and models of other groups are answered by others. THE ROUTE COMES
-        IN HERE: an InferenceRoute over `self.triton.model_services`, which sends `/v2/models/<model>` to its Service,
-        takes the place of `service` below.
-        """
-        door = settings.front_door
+        """Where the front door's requests arrive: at the route's gateway, which knows of each model who answers it;
+        without one at the Service of the first group, since a cloud's load balancer knows one."""
+        door, route = settings.front_door, settings.serving.route
         if door is None or self.triton is None:
             return None
-        namespace, service, port = self._front(_groups(settings.models_in(self._region))[0])
+        namespace, service, port = (
+            (route.namespace, self._route_name, HTTP)
+            if route
+            else self._front(_groups(settings.models_in(self._region))[0])
+        )
         return RegionalEndpoint(
             f"{self._region.name}-endpoint",
             {
@@ -142,8 +202,36 @@ class RegionalInference:
                 "hosted_zone_id": door.hosted_zone_id,
                 "protect": settings.protect,
             },
-            self._in_cluster(self.triton),
+            self._in_cluster(self.triton, *([self.route] if self.route else [])),
         )
+
+    def _serverless(self, settings: Settings) -> dict[str, ServerlessInference]:
+        """Name -> the model's service or endpoint. It needs the region's storage, and its network, but no cluster."""
+        return {
+            one.name: ServerlessInference(
+                f"{self._region.name}-{one.name}",
+                {
+                    **self._place,
+                    **one.component_args(),
+                    "repository_url": pulumi.Output.concat(self._storage.bucket_url, "/models"),
+                    "bucket": self._storage.bucket,
+                    "encryption_key": self._storage.encryption_key,
+                    **self._reached(one),
+                    "protect": settings.protect,
+                },
+            )
+            for one in settings.serverless
+            if one.region == self._region.region
+        }
+
+    def _reached(self, one: Serverless) -> dict[str, Any]:
+        """The network: all but SageMaker's serverless endpoints are in it."""
+        if one.cloud == "aws" and one.mode == "synchronous":
+            return {}
+        return {
+            "network_id": self._network.network_id,
+            "private_subnet_ids": self._network.private_subnet_ids,
+        }
 
 
 def _groups(models: Sequence[Model]) -> list[list[Model]]:

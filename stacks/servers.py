@@ -9,7 +9,7 @@ import pulumi
 
 from components import GpuCluster, KServeInference, TensorFlowServing, TieredStorage, TrainingQueue
 from stacks.devices import serving_pool, shared_by
-from stacks.serving import KserveService, TensorflowServing
+from stacks.server_settings import KserveService, TensorflowServing
 from stacks.settings import Region, Settings
 
 

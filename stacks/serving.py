@@ -1,8 +1,9 @@
-"""Serving as an environment asks for it: inference servers, what stands by for them, and the models on them."""
+"""Serving as an environment asks for it: the inference server, what stands by for it, its models, and those that need
+no cluster."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -10,13 +11,28 @@ from stacks import accepted
 from stacks.fields import Count, Part, Place, Positive, Text
 from stacks.scaling import Scaling
 
-Image = Annotated[str, AfterValidator(accepted.image)]
+
+class Route(Part):
+    """The gateway between the load balancer and the servers: it shares requests among versions of a model."""
+
+    namespace: Annotated[str, AfterValidator(accepted.dns_label)] = "gateway"
+    """Kubernetes namespace of the proxies"""
+    request_timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = 300
+    """seconds from a request to the end of its answer"""
+    retries: Annotated[int, Field(ge=0, le=5)] = 2
+    """more tries of a request that no server can have worked on yet"""
+    weights_by: Literal["program", "rollout"] = "rollout"
+    """who sets the shares: program (each update says how they are) or rollout (a rollout, from the first ones on)"""
+    min_proxies: Annotated[int, Field(ge=2, le=100)] = 2
+    """fewest proxies in each region"""
+    max_proxies: Annotated[int, Field(ge=2, le=100)] = 6
+    """most proxies in each region"""
 
 
 class Serving(Part):
     """The inference server."""
 
-    image: Image
+    image: Annotated[str, AfterValidator(accepted.image)]
     """container image with a tag or digest"""
     namespace: Annotated[str, AfterValidator(accepted.dns_label)]
     """Kubernetes namespace"""
@@ -28,6 +44,8 @@ class Serving(Part):
     """copy models into the region's shared file system once, and start pods from there instead of the object store"""
     cold_start_objective_s: Annotated[float, Field(gt=0)] | None = None
     """seconds that one more replica may take by the estimate, from wish to first answer; absent: any"""
+    route: Route | None = None
+    """the gateway before the servers; absent: the load balancer sends to them directly"""
 
 
 class Model(Part):
@@ -61,82 +79,49 @@ class Model(Part):
     """regions that serve it; absent: all that serve"""
 
 
-class ServedModel(Part):
-    """A version of a model, in a server that an environment names."""
+class Serverless(Part):
+    """A model that is answered without a cluster, in one region."""
 
-    name: Annotated[str, AfterValidator(accepted.dns_label)]
-    """name of the model, such as sentiment"""
+    name: Annotated[str, AfterValidator(accepted.job_name)]
+    """name of the service or endpoint in its region, such as embeddings"""
+    region: Place
+    """the cloud and its region"""
+    mode: Literal["synchronous", "asynchronous"] = "synchronous"
+    """synchronous, or asynchronous (AWS; the only one there that has GPUs)"""
+    image: Annotated[str, AfterValidator(accepted.image)]
+    """the serving image in the cloud's own registry: ECR of the region, or Artifact Registry"""
+    model: Annotated[str, AfterValidator(accepted.dns_label)]
+    """name of the model"""
     version: Positive
     """version in the model repository"""
     size_gib: Annotated[float, Field(gt=0)]
     """size of the version's files in GiB"""
-
-
-class Server(Part):
-    """What servers of every kind have in common."""
-
-    name: Annotated[str, AfterValidator(accepted.server_name)]
-    """name of the server, such as reviews"""
-    regions: Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
-    """regions that have it; absent: all that serve"""
-    max_replicas: Positive
-    """most replicas in each region"""
-    scale_target: Annotated[float, Field(gt=0)] | None = None
-    """how much of the metric each replica may have before there are more; absent: the component's own"""
-
-    def of_component(self) -> dict[str, float]:
-        """What is given of that, as the component's arguments."""
-        given = {"max_replicas": self.max_replicas, "scale_target": self.scale_target}
-        return {name: value for name, value in given.items() if value is not None}
-
-
-class KserveService(Server):
-    """Models behind KServe, with Triton as the runtime and the image of `serving`."""
-
-    mode: Literal["raw", "serverless"] = "raw"
-    """raw (Deployments) or serverless (Knative, down to no replica)"""
-    models: Annotated[tuple[ServedModel, ...], Field(min_length=1)]
-    """what each replica serves"""
-    accelerator: Text
-    """key of the catalog, such as l4"""
-    gpus: Positive = 1
-    """accelerators for each replica"""
-    min_replicas: Count
-    """fewest replicas in each region; raw from 1"""
-    scale_metric: Literal["cpu", "memory", "queue", "concurrency", "rps"] | None = None
-    """raw: cpu, memory or queue (by KEDA); serverless: concurrency or rps; absent: the first of them"""
-    canary_traffic_percent: Annotated[int, Field(ge=0, le=100)] | None = None
-    """serverless: percent of requests to the newest revision; absent: all"""
-
-
-class SavedModel(ServedModel):
-    """A version of a SavedModel."""
-
-    labels: tuple[Text, ...] = ()
-    """names that requests may use for the version, such as stable"""
-
-
-class Batching(Part):
-    """How TensorFlow Serving puts requests together."""
-
-    max_batch_size: Positive
-    """most requests in a batch"""
-    batch_timeout_ms: Annotated[float, Field(ge=0)]
-    """milliseconds that the first request of a batch waits for others"""
-
-
-class TensorflowServing(Server):
-    """SavedModels behind TensorFlow Serving; they are fetched by the image of `serving`."""
-
-    image: Image
-    """container image of TensorFlow Serving, with a tag or digest"""
-    models: Annotated[tuple[SavedModel, ...], Field(min_length=1)]
-    """what each replica serves"""
     accelerator: Text | None = None
-    """key of the catalog, such as l4; absent: on CPUs"""
-    min_replicas: Positive
-    """fewest replicas in each region"""
-    scale_metric: Literal["cpu", "requests"] = "cpu"
-    """cpu, or requests (by KEDA)"""
-    batching: Batching | None = None
-    """how requests are put together; absent: not at all"""
+    """key of the catalog, such as l4; absent: none"""
+    gpus: Positive | None = None
+    """GPUs of each instance (AWS); absent: one, where there is an accelerator"""
+    memory_gib: Positive | None = None
+    """memory of each instance, of synchronous ones; absent: what the model needs"""
+    cpu: Positive | None = None
+    """cores of each instance (GCP); absent: the fewest that go with its memory"""
+    min_instances: Count = 0
+    """instances that are always ready"""
+    max_instances: Positive
+    """most instances"""
+    requests_per_instance: Positive | None = None
+    """requests that an instance is given at once"""
+    request_timeout_s: Annotated[int, Field(ge=1, le=3600)] | None = None
+    """seconds that a request may take (GCP)"""
+    ingress: Literal["internal", "internal-and-load-balancer", "all"] | None = None
+    """from where requests are taken (GCP): internal, internal-and-load-balancer or all"""
+    invokers: tuple[Annotated[str, AfterValidator(accepted.principal)], ...] = ()
+    """who may send requests: ARNs of AWS roles; user:..., group:... and serviceAccount:... of Google"""
+
+    @property
+    def cloud(self) -> str:
+        """`aws` or `gcp`."""
+        return self.region.split(":", 1)[0]
+
+    def component_args(self) -> dict[str, Any]:
+        """As arguments of ServerlessInference, without what isn't given."""
+        return self.model_dump(mode="json", exclude={"name", "region"}, exclude_none=True)

@@ -20,7 +20,8 @@ from stacks import accepted, validation
 from stacks.fields import Cidr, Count, Days, OpenCidr, Part, Place, Positive, Purpose, Text
 from stacks.jobs import RayJob, Sweep, Training, TrainingJob
 from stacks.problems import Problem, SettingsError, item_model, of_pydantic
-from stacks.serving import KserveService, Model, Serving, TensorflowServing
+from stacks.server_settings import KserveService, TensorflowServing
+from stacks.serving import Model, Serverless, Serving
 
 PROJECT = "ai-cloud"
 
@@ -246,6 +247,8 @@ class Settings(Part):
     """servers behind KServe"""
     tensorflow_servings: tuple[TensorflowServing, ...] = ()
     """servers of SavedModels"""
+    serverless: tuple[Serverless, ...] = ()
+    """models that are answered without a cluster"""
     training: Training | None = None
     """what all training runs have in common; absent: none"""
     training_jobs: tuple[TrainingJob, ...] = ()

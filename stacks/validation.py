@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from components.accelerators import CATALOG, RUNGS, CpuMachine, MachineType, NotOffered, machines
 from components.machine_types import AWS_RUNGS, GCP_RUNGS
-from stacks import validation_kserve, validation_scaling, validation_serving, validation_training
+from stacks import (
+    validation_kserve,
+    validation_route,
+    validation_scaling,
+    validation_serverless,
+    validation_serving,
+    validation_training,
+)
 from stacks.devices import shared_by
 from stacks.problems import Problem, did_you_mean
 
@@ -38,12 +45,14 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     yield from environment.storage(parts.get("storage"))
     yield from environment.front_door(parts.get("frontDoor"))
     yield from environment.budget(parts.get("budget"))
+    yield from validation_route.problems(parts.get("serving"), environment.models)
     readable = environment.complete and environment.every_pool
     regions, pools = list(environment.regions.values()), list(environment.pools.values())
     yield from validation_training.problems(parts, regions, pools, readable)
     yield from validation_kserve.problems(parts, regions, pools, readable)
     yield from validation_serving.problems(parts, regions, pools, readable)
     yield from validation_scaling.problems(environment.models, regions)
+    yield from validation_serverless.problems(parts, regions, environment.complete)
 
 
 class Environment:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from components.accelerators import CATALOG, MachineType, NotOffered
 from components.inference.kserve_scaling import METRICS
 from stacks.problems import Problem, did_you_mean
-from stacks.serving import KserveService, SavedModel, ServedModel, TensorflowServing
+from stacks.server_settings import KserveService, SavedModel, ServedModel, TensorflowServing
 
 if TYPE_CHECKING:
     from stacks.settings import NodePool, Region

@@ -21,6 +21,12 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
     subnets = [f"subnet-{index}" for index in range(3)] if on_aws else ["projects/sim-project/subnetworks/nodes"]
     bound = {"cluster_name": "main", "workload_identity_pool": "" if on_aws else "sim-project.svc.id.goog"}
     bucket = "sim-models"
+    registry = f"123456789012.dkr.ecr.{region}.amazonaws.com" if on_aws else f"{region}-docker.pkg.dev/sim-project"
+    key = (
+        f"arn:aws:kms:{region}:123456789012:key/models"
+        if on_aws
+        else f"projects/sim-project/locations/{region}/keyRings/models/cryptoKeys/models"
+    )
     load_balancer = f"arn:aws:elasticloadbalancing:{region}:123456789012:loadbalancer/app/net/1"
     run = {
         **place,
@@ -138,6 +144,47 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "queue_objective_ms": 20,
             "scaling": {"forecasts": [{"model": "resnet50", "requests_per_replica_s": 100.0}]},
         },
+        "InferenceRoute": {
+            "cloud": cloud,
+            "namespace": "gateway",
+            "hostnames": ["inference.example.com"],
+            "backends": [backend("stable", 100), backend("canary", 0)],
+            "models": [
+                {
+                    "name": "resnet50",
+                    "backends": [backend("stable", 90), backend("canary", 10), backend("shadow", 0)],
+                    "mirror": {"backend": "shadow", "percent": 5},
+                }
+            ],
+            "experiments": [
+                {"name": "testers", "backend": "canary", "header": {"name": "x-variant", "value": "canary"}},
+                {
+                    "name": "half",
+                    "backend": "canary",
+                    "cookie": {"name": "variant", "value": "b"},
+                    "model": "resnet50",
+                },
+            ],
+            "client_cidrs": ["10.16.0.0/16"],
+            "weights_by": "rollout",
+            "rollout": {"namespace": "rollouts", "service_account": "rollout"},
+        },
+        "ServerlessInference": {
+            **place,
+            "mode": "asynchronous" if on_aws else "synchronous",
+            "image": f"{registry}/ai-cloud/serving:0.1.0",
+            "model": "resnet50",
+            "version": 3,
+            "size_gib": 2.5,
+            "repository_url": f"{'s3' if on_aws else 'gs'}://{bucket}/models",
+            "bucket": bucket,
+            "encryption_key": key,
+            "accelerator": "l4",
+            "max_instances": 3,
+            "network_id": network_id,
+            "private_subnet_ids": subnets,
+            "invokers": ["arn:aws:iam::123456789012:role/app"] if on_aws else ["group:ml@example.com"],
+        },
         "KServeInference": {
             **place,
             **bound,
@@ -191,6 +238,19 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             ],
             "tags": TAGS,
         },
+    }
+
+
+def backend(name: str, weight: int, **changes: Any) -> dict[str, Any]:
+    """A backend of a route, in a namespace of its own."""
+    labels = {"app.kubernetes.io/instance": f"triton-{name}"}
+    return {
+        "name": name,
+        "namespace": f"serving-{name}",
+        "service": f"triton-{name}",
+        "weight": weight,
+        "labels": labels,
+        **changes,
     }
 
 

@@ -22,10 +22,14 @@ import pulumi_kubernetes as k8s
 import pytest
 from torch.distributed.run import config_from_args
 
-from components.inference import KServeInference, TensorFlowServing, TritonInference
+from components.inference import KServeInference, ServerlessInference, TensorFlowServing, TritonInference
+from components.inference.serverless_aws import WORDS
 from components.training import HyperparameterSweep, RayCluster, RayJob, TrainingJob, TrainingRuntimes
 from planner.plan import UNKNOWN, Plan, Resource
+from tests.samples import samples
 from tests.support import ROOT, plan_of
+
+CLOUD_RUN, SAGEMAKER_MODEL = "gcp:cloudrunv2/service:Service", "aws:sagemaker/model:Model"
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def commands(plan: Plan) -> list[Command]:
     return [
         command
         for resource in plan
-        if resource.package == "kubernetes"
+        if resource.package == "kubernetes" or resource.type in (CLOUD_RUN, SAGEMAKER_MODEL)
         for command in _commands(resource, resource.inputs, "")
     ]
 
@@ -54,6 +58,11 @@ def _commands(resource: Resource, value: Any, place: str) -> Iterator[Command]:
         words = [*(value.get("command") or ()), *(value.get("args") or ())] if "command" in value else []
         if "entrypoint" in value:  # of a RayJob: a line for a shell
             words, place = shlex.split(value["entrypoint"]), f"{place}.entrypoint"
+        if resource.type == CLOUD_RUN and "image" in value:
+            # Without `commands` it is the image's entry point that runs these.
+            words = [*(value.get("commands") or ()), *(value.get("args") or ())]
+        if WORDS in value:  # of a SageMaker model: what the image's `serve` hands on
+            words = ["-m", "workloads.serving", *shlex.split(value[WORDS])]
         for index, (option, module) in enumerate(pairwise(words)):
             if option == "-m" and str(module).startswith("workloads."):
                 arguments = words[index + 2 :]
@@ -133,10 +142,10 @@ def inference() -> Plan:
     return plan_of(program)
 
 
-def _bucket() -> Any:
+def _bucket(name: str = "models") -> Any:
     import pulumi_aws as aws
 
-    return aws.s3.Bucket("models", region="us-east-1")
+    return aws.s3.Bucket(name, region="us-east-1")
 
 
 def test_containers_and_probes_start_workloads_in_words_that_they_understand(
@@ -187,6 +196,23 @@ def several() -> Plan:
     return plan_of(program)
 
 
+@pytest.fixture(scope="module")
+def serverless() -> Plan:
+    """The three ways in which a model is served without a cluster."""
+    on_cpus = {"mode": "synchronous"}
+
+    def program() -> None:
+        made = cast(Any, ServerlessInference)
+        for cloud, scheme in (("gcp", "gs"), ("aws", "s3")):
+            args = samples(cloud)["ServerlessInference"]
+            url = pulumi.Output.concat(f"{scheme}://", _bucket(f"{cloud}-models").bucket, "/models")
+            made(f"{cloud}-gpu", {**args, "repository_url": url})
+        left = ("accelerator", "network_id", "private_subnet_ids")
+        made("aws-cpu", {**{k: v for k, v in args.items() if k not in left}, **on_cpus, "repository_url": url})
+
+    return plan_of(program)
+
+
 def test_a_copy_of_the_repository_is_made_and_read_in_words_that_are_understood(
     several: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,6 +253,51 @@ def test_a_model_over_several_gpus_is_exported_for_as_many_as_its_pods_have(seve
     # ... and finds its weights where the pod has its repository.
     (repository,) = (word for word in container["args"] if word.startswith("--model-repository="))
     assert engine["model"].startswith(f"{repository.partition('=')[2]}/llama/1/")
+
+
+def test_services_without_a_cluster_are_started_in_words_that_are_understood(
+    serverless: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {command.resource: command for command in commands(serverless)}
+    assert {name: command.arguments[0] for name, command in found.items()} == {
+        "gcp-gpu": "serve", "aws-gpu": "sagemaker", "aws-cpu": "sagemaker",
+    }  # fmt: skip
+    assert {command.module for command in found.values()} == {"workloads.serving"}
+    # A value that a preview cannot know is in the way of nothing.
+    assert any("unknown" in word for word in found["gcp-gpu"].arguments)
+    assert problems(serverless, capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("--address", "--adress", "unrecognized arguments: --adress"),
+        ("--version-directory", "--version-folder", "unrecognized arguments: --version-folder"),
+        ("resnet50:3", "resnet50", "NAME:VERSION"),
+        ("--threads 1", "--threads one", "invalid int value: 'one'"),
+    ],
+)
+def test_what_a_service_does_not_understand_is_found(
+    serverless: Plan, capsys: pytest.CaptureFixture[str], old: str, new: str, says: str
+) -> None:
+    text = [json.dumps(resource.inputs) for resource in serverless]
+    assert any(old in one for one in text)
+    planted = [replace(r, inputs=json.loads(one.replace(old, new))) for r, one in zip(serverless, text, strict=True)]
+    found = problems(Plan.of(serverless.project, serverless.stack, planted), capsys)
+    assert any(says in problem for problem in found), found
+
+
+def test_the_image_s_serve_hands_on_the_words_of_the_variable(tmp_path: Path) -> None:
+    """The script that SageMaker starts, with a `python3` that tells what it was given."""
+    told = tmp_path / "python3"
+    told.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    told.chmod(0o755)
+    script = ROOT / "workloads/serving/sagemaker-serve.sh"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    words = "sagemaker --model chat:1 --version-directory /opt/ml/model"
+    run = subprocess.run([script], env={**environment, WORDS: words}, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["-m", "workloads.serving", *words.split()]
+    assert subprocess.run([script], env=environment, capture_output=True, check=False).returncode != 0
 
 
 @pytest.fixture(scope="module")
@@ -427,8 +498,9 @@ def test_environments_start_workloads_in_words_that_they_understand(
     name: str, environment_plan: Callable[[str], Plan], capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = environment_plan(name)
-    servers = {r.name for r in plan.of_type("kubernetes:apps/v1:Deployment") if "tritonserver" in str(r.inputs)}
-    assert servers
+    deployments = {r.name for r in plan.of_type("kubernetes:apps/v1:Deployment") if "tritonserver" in str(r.inputs)}
+    assert deployments
+    servers = deployments | {r.name for r in plan.of_type(CLOUD_RUN, SAGEMAKER_MODEL)}
     assert {command.resource for command in commands(plan)} >= servers
     assert problems(plan, capsys) == []
 

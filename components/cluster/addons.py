@@ -10,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.cluster import addon_values as values
-from components.cluster import charts, gpudirect, keda
+from components.cluster import charts, gateway, gpudirect, keda
 from components.cluster.ladder import Pool
 from components.cluster.serving_operators import ServingOperators
 
@@ -41,6 +41,7 @@ class Addons(pulumi.ComponentResource):
       for a server at zero
     - Kueue; its queues are TrainingQueue's
     - where it is asked for: KServe with what it needs (ServingOperators)
+    - where a pool serves: Envoy Gateway with the Gateway API's definitions; Gateways and routes are InferenceRoute's
     - where a pool trains: Kubeflow Trainer with JobSet, and KubeRay; their runtimes and jobs are others'
     - EKS: the NVIDIA GPU operator, the EFA and Neuron device plugins, each where a pool needs it. GKE runs its own.
     - GKE, for pools with GPUDirect: what puts NCCL's plugin on their machines, as Google has it (gpudirect)
@@ -81,6 +82,8 @@ class Addons(pulumi.ComponentResource):
                 f"{name}-serving", args.kserve, within, after=[*self._after, monitoring, *scaling]
             )
             self.made += operators.made
+        if any(pool.purpose == "serving" for pool in args.pools):
+            self.made += self._gateway()
         if any(pool.purpose == "training" for pool in args.pools):
             self.made += self._training()
         if args.cloud == "aws":
@@ -121,6 +124,18 @@ class Addons(pulumi.ComponentResource):
             for one in keda.UNBUDGETED
         ]
         return [operator, activator, *budgets]
+
+    def _gateway(self) -> list[pulumi.Resource]:
+        controller = self._release(charts.ENVOY_GATEWAY, gateway.values(), gateway.NAMESPACE)
+        kind = k8s.apiextensions.CustomResource(
+            f"{self._name}-gateway-class",
+            api_version="gateway.networking.k8s.io/v1",
+            kind="GatewayClass",
+            metadata={"name": gateway.CLASS},
+            spec={"controllerName": gateway.CONTROLLER},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[controller]),
+        )
+        return [controller, kind]
 
     def _training(self) -> list[pulumi.Resource]:
         trainer = self._release(charts.TRAINER, values.trainer(), TRAINER_NAMESPACE)

@@ -9,6 +9,7 @@ On 2026-11-29: kserve/kserve v0.20.0 and, in its kserve-deps.env, the Knative op
 cert-manager that is out of support: cert-manager/cert-manager v1.21.1 instead).
 kedacore/charts: KEDA 2.21.1 (released on 2026-11-16; the values were read at 2.20.2) and its HTTP add-on 0.16.0
 (released on 2026-09-16; the values were read a month before), both found on 2026-11-29.
+envoyproxy/gateway v1.9.2 (named by others, October 2026; the values were read at v1.9.0, with Gateway API 1.6.1).
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ GPU_OPERATOR = Chart("gpu-operator", "v26.7.0", "https://helm.ngc.nvidia.com/nvi
 KUEUE = Chart("oci://registry.k8s.io/kueue/charts/kueue", "0.19.2")
 TRAINER = Chart("oci://ghcr.io/kubeflow/charts/kubeflow-trainer", "2.4.0")
 KUBERAY = Chart("kuberay-operator", "1.7.0", "https://ray-project.github.io/kuberay-helm")
+ENVOY_GATEWAY = Chart("oci://docker.io/envoyproxy/gateway-helm", "v1.9.2")
 PROMETHEUS_STACK = Chart("kube-prometheus-stack", "88.5.3", PROMETHEUS_CHARTS)
 CERT_MANAGER = Chart("oci://quay.io/jetstack/charts/cert-manager", "v1.21.1")
 KSERVE_CRDS = Chart("oci://ghcr.io/kserve/charts/kserve-crd", "v0.20.0")

@@ -21,7 +21,8 @@ _IDENTITIES = {
     # Mountpoint for S3: pods mount the buckets of TieredStorage as themselves, so the driver needs no permission.
     "aws-mountpoint-s3-csi-driver": ([], ""),
     "coredns": ([], ""),
-    # CPU and memory of pods, for autoscalers that go by them. GKE runs its own.
+    # What CPU-based autoscalers ask; GKE runs its own.
+    # https://docs.aws.amazon.com/eks/latest/userguide/metrics-server.html
     "metrics-server": ([], ""),
 }
 
@@ -60,7 +61,7 @@ def workloads(
     nodes: Sequence[pulumi.Resource],
     tags: Mapping[str, str],
 ) -> list[pulumi.Resource]:
-    """CoreDNS and the storage drivers: they stay degraded, and the deployment waits, until `nodes` are there."""
+    """CoreDNS, metrics server, storage drivers: degraded until `nodes` are there, for which the deployment waits."""
     invoke = pulumi.InvokeOptions(parent=parent)
     partition = aws.get_partition(opts=invoke).partition
     made: list[pulumi.Resource] = []

@@ -261,7 +261,9 @@ class GkeControlPlane(pulumi.ComponentResource):
                 "gcs_fuse_csi_driver_config": {"enabled": True},
                 "lustre_csi_driver_config": {"enabled": True},
             },
-            "gateway_api_config": {"channel": "CHANNEL_STANDARD"},
+            # Envoy Gateway brings the Gateway API's definitions (components.cluster.gateway), newer ones; with Google's
+            # own controller there, two would keep the same definitions.
+            "gateway_api_config": {"channel": "CHANNEL_DISABLED"},
             "cost_management_config": {"enabled": True},
             "logging_config": {
                 "enable_components": [

@@ -1,7 +1,9 @@
-"""Inference: models served on a cluster, and how such a deployment starts, scales and is closed off."""
+"""Inference: models served on a cluster or without one: how it starts, scales and is closed off, and the way to it."""
 
+from components.inference.inference_route import InferenceRoute, InferenceRouteArgs, RouteBackendArgs
 from components.inference.kserve_inference import KServeInference, KServeInferenceArgs, KServeModelArgs
 from components.inference.scaling_args import ForecastArgs, ScalingArgs, ScalingStepsArgs
+from components.inference.serverless import ServerlessInference, ServerlessInferenceArgs
 from components.inference.tensorflow_serving import (
     BatchingArgs,
     SavedModelArgs,
@@ -13,13 +15,18 @@ from components.inference.triton_inference import ModelArgs, TritonInference, Tr
 __all__ = [
     "BatchingArgs",
     "ForecastArgs",
+    "InferenceRoute",
+    "InferenceRouteArgs",
     "KServeInference",
     "KServeInferenceArgs",
     "KServeModelArgs",
     "ModelArgs",
+    "RouteBackendArgs",
     "SavedModelArgs",
     "ScalingArgs",
     "ScalingStepsArgs",
+    "ServerlessInference",
+    "ServerlessInferenceArgs",
     "TensorFlowServing",
     "TensorFlowServingArgs",
     "TritonInference",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 DENY_ALL: dict[str, Any] = {"pod_selector": {}, "policy_types": ["Ingress", "Egress"]}
@@ -36,14 +37,26 @@ def ports(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
     return [{"port": number, "protocol": protocol} for number in numbers]
 
 
+def names() -> dict[str, Any]:
+    """Egress rule for DNS."""
+    return {
+        "to": [namespace("kube-system"), *map(block, _DNS_CIDRS)],
+        "ports": [*ports(53, protocol="UDP"), *ports(53)],
+    }
+
+
+def pods(of: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """The peer that is the pods of a namespace with these labels. What pods ask of each other is told by labels, never
+    by addresses: on GKE an address block means no pod.
+    https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy#limitations, as remembered."""
+    return {**namespace(of), "pod_selector": {"match_labels": dict(labels)}}
+
+
 def outbound(cloud: str) -> list[dict[str, Any]]:
     """Egress rules for what every pod needs: names, credentials, and HTTPS to public addresses, which is where object
     stores answer (through a gateway endpoint or Private Google Access); nothing private, so no cluster service."""
     return [
-        {
-            "to": [namespace("kube-system"), *map(block, _DNS_CIDRS)],
-            "ports": [*ports(53, protocol="UDP"), *ports(53)],
-        },
+        names(),
         *({"to": [block(cidr)], "ports": ports(port)} for cidr, port in CREDENTIAL_ENDPOINTS[cloud]),
         {"to": [block("0.0.0.0/0", *_PRIVATE)], "ports": ports(443)},
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from planner.checks.survivors import NOTHING, Loss, Scenario, Serving, Survivors, of_entry, reaches, scenarios
 from planner.finding import Finding, Rule
@@ -129,7 +130,7 @@ def _fraction(rules: Rules, rule: Rule) -> float:
 
 def _at_home(inventory: Inventory, scenario: Scenario, rule: Rule, fraction: float) -> Iterator[Finding]:
     """Each region has to hold its own. What doesn't fit even with everything there, placement tells."""
-    for one in scenario.serving:
+    for one in (*scenario.serving, *scenario.proxies):
         needed = math.ceil(one.needed * fraction)
         if one.left < needed <= one.before:
             yield rule.finding(
@@ -145,21 +146,30 @@ def _take_over(survivors: Survivors, scenario: Scenario, rule: Rule, fraction: f
 
     An environment with one region loses everything with it, and says nothing wrong by that.
     """
-    hit = {one.workload.urn for one in scenario.serving if one.left < min(one.needed, one.before)}
+    serving = _reached(survivors, scenario)
+    hit = {one.workload.urn for one in serving if one.left < min(one.needed, one.before)}
     if not hit:
         return
     for door, resolution in zip(survivors.doors, scenario.names, strict=True):
         if len({target.region for target in door.targets if not target.drained}) < 2 or resolution.dead:
             continue
         for entry in door.entries:
-            own = of_entry(entry, scenario.serving)
+            own = of_entry(entry, serving)
             if not any(one.workload.urn in hit for one in own):
                 continue
-            there = reaches(entry, scenario.serving)
+            there = reaches(entry, serving)
             if not any(one.left for one in there):
-                own = [one for other in door.entries for one in of_entry(other, scenario.serving)]
-                there = [one for other in door.entries for one in reaches(other, scenario.serving)]
+                own = [one for other in door.entries for one in of_entry(other, serving)]
+                there = [one for other in door.entries for one in reaches(other, serving)]
             yield from _held(survivors.inventory, scenario.loss, rule, fraction, entry, own, there)
+
+
+def _reached(survivors: Survivors, scenario: Scenario) -> tuple[Serving, ...]:
+    """The model servers, with nothing left of those before which no proxy of their gateway is."""
+    gone = {one.workload.urn for one in scenario.proxies if not one.left}
+    targets = [target for door in survivors.doors for target in door.targets]
+    cut = {urn for target in targets if target.proxies and gone.issuperset(target.proxies) for urn in target.workloads}
+    return tuple(replace(one, left=0) if one.workload.urn in cut else one for one in scenario.serving)
 
 
 def _held(

@@ -12,6 +12,7 @@ from planner.inventory import Inventory
 from planner.inventory.firewalls import ANYWHERE, GROUP, IN, OUT, Firewall, Opening, SecurityGroups, firewalls
 from planner.inventory.model import Cluster, Workload
 from planner.inventory.networks import CLOSED, SUBNET, SUBNETWORK, Endpoint, Network, Subnet, networks
+from planner.inventory.objects import objects_in
 from planner.inventory.references import at, items, mapping
 from planner.inventory.rungs import LAUNCH_TEMPLATE, NODE_CLASS, RELEASE
 from planner.plan import UNKNOWN, Resource
@@ -62,7 +63,6 @@ _LISTENER = "aws:lb/listener:Listener"
 _TARGET_GROUP = "aws:lb/targetGroup:TargetGroup"
 _BINDING = "kubernetes:elbv2.k8s.aws/v1beta1:TargetGroupBinding"
 _ENDPOINT_GROUP = "aws:globalaccelerator/endpointGroup:EndpointGroup"
-_SERVICE = "kubernetes:core/v1:Service"
 _EKS_CLUSTER = "aws:eks/cluster:Cluster"
 
 
@@ -331,7 +331,7 @@ def _google_health(inventory: Inventory) -> Iterator[Finding]:
     workloads: dict[str, list[Workload]] = defaultdict(list)
     for workload in inventory.workloads:
         workloads[workload.cluster].append(workload)
-    for service in inventory.plan.of_type(_SERVICE):
+    for service in (one.resource for one in objects_in(inventory).of_kind("Service")):
         cluster = of_cluster.get(inventory.cluster_of(service))
         if cluster is None or not cluster.network:
             continue

@@ -8,6 +8,8 @@ What counts against what:
   (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-capacity-blocks.html).
 - On GCP a reservation needs the on-demand quota of its model; spot and flex-start need the preemptible one
   (https://cloud.google.com/compute/resource-usage#gpu_quota).
+- Instances of a SageMaker endpoint count against a quota of their type alone, GPUs of Cloud Run against one of Cloud
+  Run; neither touches those of EC2 and Compute Engine.
 
 What the account was granted is the environment's to say, under `rules:parameters`:
 
@@ -34,10 +36,14 @@ from planner.checks.quota_table import (
     GLOBAL,
     OLDER_P_SPOT,
     QUOTAS,
+    RUN_L4,
+    RUN_L4_ZONAL,
+    SAGEMAKER_INSTANCES,
 )
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory
 from planner.inventory.model import Rung
+from planner.inventory.serverless import Serverless, serverless
 from planner.plan import UNKNOWN, Resource
 from planner.rules import Rules
 
@@ -101,6 +107,8 @@ def needs(inventory: Inventory) -> list[Need]:
         for rung in cluster.rungs:
             totals.machines(rung)
     totals.network(inventory)
+    for service in serverless(inventory):
+        totals.service(service)
     return totals.needs()
 
 
@@ -158,6 +166,16 @@ class _Totals:
             # A rung of several types has its fewest vCPUs with the smallest type, if all are of that quota.
             smallest = min(each) if len(each) == len(rung.machine_types) else 0
             self._add(key, rung.min * smallest, None if rung.max is None else rung.max * max(each))
+
+    def service(self, service: Serverless) -> None:
+        """Instances of an endpoint, or GPUs of a service; how many of either, the cloud may be the one to know."""
+        if service.instance_type in SAGEMAKER_INSTANCES:
+            key, each = (service.region, SAGEMAKER_INSTANCES[service.instance_type]), 1
+        elif service.accelerator == "nvidia-l4":
+            key, each = (service.region, RUN_L4_ZONAL if service.zonal else RUN_L4), service.accelerators
+        else:
+            return
+        self._add(key, each * (service.min or 0), each * (service.max or service.min or 0))
 
     def network(self, inventory: Inventory) -> None:
         """Networks, addresses and gateways, which are as many at any size."""

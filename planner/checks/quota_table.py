@@ -5,6 +5,10 @@ Sources, as looked up on 2026-11-22:
 - EC2: https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html; values are of new accounts, AWS
   raises some of them with use. Trn on demand and P6: codes as in public tools that ask Service Quotas for them.
 - VPC: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html, codes as in public tools.
+- SageMaker: codes and names as in audits of accounts that public repositories publish (2026-08, read 2026-11-29);
+  those show 0 to 4 for each type, so what is here is what an account may be left with.
+- Cloud Run: ids of quotas of run.googleapis.com as in public tools that ask for them; projects are given 3 GPUs without
+  zonal redundancy by default, as several public repositories found in 2026 (read 2026-11-29).
 - GCP: metrics as in the enumeration of the Compute Engine API (Quota.Metric), preemptible ones as in
   https://cloud.google.com/compute/resource-usage#gpu_quota. Defaults as remembered: Google sets them by the project's
   history, so look at your own (`gcloud compute regions describe`, `gcloud compute project-info describe`).
@@ -34,6 +38,28 @@ class Quota:
     """What an account has that never asked."""
 
 
+SAGEMAKER_INSTANCES: dict[str, str] = {
+    "ml.g5.xlarge": "L-1928E07B",
+    "ml.g5.2xlarge": "L-9614C779",
+    "ml.g5.4xlarge": "L-C1B9A48D",
+    "ml.g5.12xlarge": "L-65C4BD00",
+    "ml.g6.xlarge": "L-D470D954",
+    "ml.g6.2xlarge": "L-98BDE811",
+    "ml.g6.4xlarge": "L-DFB10FDE",
+    "ml.g6.12xlarge": "L-0A29AACF",
+    "ml.g6e.xlarge": "L-B0729CB4",
+    "ml.g6e.2xlarge": "L-F8D7F460",
+    "ml.g6e.4xlarge": "L-93531071",
+    "ml.g6e.8xlarge": "L-96A28D02",
+    "ml.g6e.12xlarge": "L-60313EA3",
+    "ml.g6e.16xlarge": "L-2930A179",
+    "ml.p4d.24xlarge": "L-09F79647",
+}
+"""Instance type of an endpoint -> its quota: each type has one of its own."""
+
+RUN_L4 = "NvidiaL4GpuAllocNoZonalRedundancyPerProjectRegion"
+RUN_L4_ZONAL = "NvidiaL4GpuAllocPerProjectRegion"
+
 QUOTAS: dict[str, Quota] = {
     quota.code: quota
     for quota in (
@@ -59,6 +85,12 @@ QUOTAS: dict[str, Quota] = {
         Quota("L-FE5A380F", "NAT gateways per Availability Zone", "gateways", 5),
         Quota("L-29B6F2EB", "Interface VPC endpoints per VPC", "endpoints", 50),
         Quota("L-6D54EA21", "Managed node groups per cluster", "groups", 30),
+        *(
+            Quota(code, f"{instance} for endpoint usage", "instances", 0)
+            for instance, code in SAGEMAKER_INSTANCES.items()
+        ),
+        Quota(RUN_L4, "Cloud Run: NVIDIA L4 GPUs without zonal redundancy, per region", "GPUs", 3),
+        Quota(RUN_L4_ZONAL, "Cloud Run: NVIDIA L4 GPUs with zonal redundancy, per region", "GPUs", 0),
         Quota("CPUS", "CPUs (E2, N1 and shared-core)", "vCPUs", 24),
         Quota("N2_CPUS", "N2 CPUs", "vCPUs", 8),
         Quota("N4_CPUS", "N4 CPUs", "vCPUs", 8),

@@ -108,6 +108,8 @@ class Scenario:
     accelerators: int | None
     serving: tuple[Serving, ...]
     names: tuple[Resolution, ...]
+    proxies: tuple[Serving, ...] = ()
+    """Gateways' proxies, without which no request reaches the servers behind them."""
 
     @property
     def replicas(self) -> int:
@@ -136,6 +138,12 @@ class Survivors:
     @cached_property
     def _rungs(self) -> list[Rung]:
         return [rung for cluster in self.inventory.clusters for rung in cluster.rungs]
+
+    @cached_property
+    def proxies(self) -> dict[str, Workload]:
+        """URN -> gateways' proxies that are behind a front door."""
+        between = {urn for door in self.doors for target in door.targets for urn in target.proxies}
+        return {w.urn: w for w in self.inventory.workloads if w.urn in between}
 
     @cached_property
     def serving(self) -> dict[str, Workload]:
@@ -180,7 +188,12 @@ class Survivors:
                 Serving(workload, workload.min_replicas, before.get(urn, 0), left.get(urn, 0))
                 for urn, workload in self.serving.items()
             )
-            self._found[loss] = Scenario(loss, *self._totals(loss), serving, self._resolve(loss, left))
+            proxies = tuple(
+                Serving(workload, workload.min_replicas, before.get(urn, 0), left.get(urn, 0))
+                for urn, workload in self.proxies.items()
+            )
+            names = self._resolve(loss, left)
+            self._found[loss] = Scenario(loss, *self._totals(loss), serving, names, proxies)
         return self._found[loss]
 
     # ---- capacity
@@ -201,22 +214,26 @@ class Survivors:
 
     @cached_property
     def _places(self) -> dict[str, list[tuple[str, int]]]:
-        """URN of a model server -> the rungs where it fits, the first to try first, and how many to a machine."""
-        found: dict[str, list[tuple[str, int]]] = {urn: [] for urn in self.serving}
+        """URN of a server or proxy -> the rungs where it fits, the first to try first, and how many to a machine."""
+        found: dict[str, list[tuple[str, int]]] = {urn: [] for urn in self._placed}
         for cluster in self.inventory.clusters:
             for urn in self._served_by.get(cluster.urn, ()):
                 for rung in cluster.rungs:
-                    fit = pods_per_machine(self.serving[urn], rung)
+                    fit = pods_per_machine(self._placed[urn], rung)
                     # Where nothing is known of the machine, it is taken to hold one.
                     if fit != 0:
                         found[urn].append((rung.urn, 1 if fit is None else fit))
         return found
 
     @cached_property
+    def _placed(self) -> dict[str, Workload]:
+        return {**self.serving, **self.proxies}
+
+    @cached_property
     def _served_by(self) -> dict[str, list[str]]:
-        """URN of a cluster -> URNs of its model servers."""
+        """URN of a cluster -> URNs of its model servers and proxies."""
         found: dict[str, list[str]] = {}
-        for urn, workload in self.serving.items():
+        for urn, workload in self._placed.items():
             found.setdefault(workload.cluster, []).append(urn)
         return found
 
@@ -229,7 +246,7 @@ class Survivors:
         for wanted in ("min_replicas", "max_replicas"):
             for urn in own:
                 for rung, fit in self._places[urn]:
-                    missing = getattr(self.serving[urn], wanted) - running[urn]
+                    missing = getattr(self._placed[urn], wanted) - running[urn]
                     here = spare.pop((urn, rung), 0)
                     started = min(free[rung], max(0, -(-(missing - here) // fit)))
                     placed = min(missing, here + started * fit)
@@ -267,8 +284,8 @@ class Survivors:
         gone = (loss.kind == "region" and target.region == loss.region) or (
             loss.kind == "zone" and bool(target.zone) and target.zone == loss.zone
         )
-        known = [left[urn] for urn in target.workloads if urn in left]
-        return not gone and (not known or any(known))
+        known, between = ([left[urn] for urn in urns if urn in left] for urns in (target.workloads, target.proxies))
+        return not gone and (not known or any(known)) and (not between or any(between))
 
     def _resolve(self, loss: Loss, left: Mapping[str, int]) -> tuple[Resolution, ...]:
         serves = {

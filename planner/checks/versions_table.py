@@ -124,6 +124,9 @@ CHARTS: dict[str, tuple[Window, ...]] = {
             ("26.7", "1.32", "1.36", "2026-08-21"),
         )
     ),
+    "gateway-helm": (
+        Window("1.9", "1.33", "1.36", "https://github.com/envoyproxy/gateway, news/releases/matrix.md at v1.9.0"),
+    ),
     "kueue": (Window("0.19", "1.34", "", "https://github.com/kubernetes-sigs/kueue, README.md, 2026-07-30"),),
     "kubeflow-trainer": (
         Window("2.1", "1.31", "", "https://www.kubeflow.org/docs/components/trainer/operator-guides/installation/"),

@@ -37,6 +37,10 @@ class Assumptions:
     """Hours in which all machines of a training pool run; at other times it is at its fewest."""
     otherShare: float = 0.25
     """As servingShare, of all other pools."""
+    serverlessShare: float = 0.05
+    """Part of the instances of a service without a cluster, between its fewest and its most, that runs on average."""
+    serverlessRequestsMillions: Amount = Amount(0, 1, 10)
+    """Requests to each such service a month."""
     reservationDiscount: float = 0.0
     """What a contract takes off the list price of reserved machines: 0.3 is 30 %."""
 
@@ -142,7 +146,7 @@ class Assumptions:
         return cls(**values)
 
 
-_MOST = {"servingShare": 1, "otherShare": 1, "reservationDiscount": 1, "monthlyChange": 1,
+_MOST = {"servingShare": 1, "serverlessShare": 1, "otherShare": 1, "reservationDiscount": 1, "monthlyChange": 1,
          "trainingHoursPerMonth": HOURS_PER_MONTH}  # fmt: skip
 _NOT_ZERO = {"objectMib", "dataAgeDays", "warmAgeDays"}
 

@@ -19,6 +19,7 @@ PREFIXES = (
     "aws:ce/",  # cost anomaly monitors
     "aws:acm/",  # public certificates
     "aws:vpc/",  # security group rules
+    "aws:appautoscaling/",
     "aws:servicequotas/",
     "gcp:projects/",
     "gcp:organizations/",
@@ -57,6 +58,7 @@ _NAMES = {
         "bucketOwnershipControls bucketPolicy bucketPublicAccessBlock bucketServerSideEncryptionConfiguration "
         "bucketServerSideEncryptionConfigurationV2 bucketVersioning bucketVersioningV2"
     ),
+    "aws:sagemaker": "endpointConfiguration model",
     "aws:secretsmanager": "secretPolicy secretVersion",
     "aws:sns": "topicPolicy",
     "aws:sqs": "queuePolicy",
@@ -68,6 +70,7 @@ _NAMES = {
         "resourcePolicy route router sSLCertificate sSLPolicy targetHttpProxy targetHttpsProxy uRLMap"
     ),
     "gcp:backupdisasterrecovery": "backupPlan backupVault",
+    "gcp:cloudrunv2": "serviceIamBinding serviceIamMember",
     "gcp:dns": "dnsManagedZoneIamBinding recordSet",
     "gcp:kms": "cryptoKeyIAMBinding cryptoKeyIAMMember keyRing keyRingIAMMember",
     "gcp:logging": "metric projectExclusion projectSink",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 
 from planner.diagram.clusters import PURPOSES, trains, workload_id
 from planner.diagram.picture import Flow
+from planner.diagram.services import model_flows
 from planner.diagram.tiers import Store, read_by
 from planner.inventory.front_door_model import FrontDoor, Target
 from planner.inventory.inventory import Inventory
@@ -20,7 +21,11 @@ def flows(
     inventory: Inventory, doors: Iterable[FrontDoor], stores: Mapping[str, Store], there: Set[str]
 ) -> tuple[Flow, ...]:
     """Every flow between two boxes that are `there`, each once."""
-    found = [*_requests(inventory, doors, there), *_storage(inventory, stores)]
+    found = [
+        *_requests(inventory, doors, there),
+        *_storage(inventory, stores),
+        *model_flows(inventory, stores, there),
+    ]
     return tuple(dict.fromkeys(flow for flow in found if flow.source in there and flow.target in there))
 
 
@@ -32,6 +37,11 @@ def name_id(index: int) -> str:
 def endpoint_id(target: Target) -> str:
     """Id of the box of what takes a region's requests."""
     return f"endpoint:{target.urn or target.group}:{target.region}"
+
+
+def gateway_id(urn: str) -> str:
+    """Id of the box of a gateway's proxies, which have this URN."""
+    return f"gateway:{urn}"
 
 
 def _requests(inventory: Inventory, doors: Iterable[FrontDoor], there: Set[str]) -> Iterator[Flow]:
@@ -47,8 +57,11 @@ def _requests(inventory: Inventory, doors: Iterable[FrontDoor], there: Set[str])
                 yield Flow(name_id(index), entry.urn, "requests")
             for target in entry.targets:
                 yield Flow(name_id(index) if direct else entry.urn, endpoint_id(target), "requests")
+                gateways = [gateway_id(urn) for urn in target.proxies]
+                yield from (Flow(endpoint_id(target), gateway, "requests") for gateway in gateways)
                 for workload in (one for urn in target.workloads for one in workloads.get(urn, ())):
-                    yield Flow(endpoint_id(target), workload_id(workload), "requests")
+                    for source in gateways or [endpoint_id(target)]:
+                        yield Flow(source, workload_id(workload), "requests")
 
 
 def _storage(inventory: Inventory, stores: Mapping[str, Store]) -> Iterator[Flow]:

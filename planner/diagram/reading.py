@@ -8,9 +8,10 @@ from functools import cached_property
 
 from components.machine_types import MachineType
 from planner.diagram.clusters import Detail, cluster_boxes, machines
-from planner.diagram.flows import CLIENTS, endpoint_id, flows, name_id
+from planner.diagram.flows import CLIENTS, endpoint_id, flows, gateway_id, name_id
 from planner.diagram.networks import views
 from planner.diagram.picture import Box, Picture, Row
+from planner.diagram.services import PARTS, service_boxes
 from planner.diagram.tiers import Store, stores
 from planner.diagram.words import kinds, plural, span
 from planner.inventory.front_door import front_doors
@@ -57,7 +58,9 @@ class _Reading:
         self.stores = {store.urn: store for store in stores(inventory)}
         self.doors = front_doors(inventory)[:NAMES]
         self.networks = tuple(views(inventory))
-        self.answering = {urn for door in self.doors for target in door.targets for urn in target.workloads}
+        targets = [target for door in self.doors for target in door.targets]
+        self.answering = {urn for target in targets for urn in target.workloads}
+        self.between = {urn for target in targets for urn in target.proxies}
 
     def picture(self) -> Picture:
         names = tuple(self._names())
@@ -160,7 +163,7 @@ class _Reading:
     def _region(self, region: str) -> Box:
         count = len(self._resources(region))
         clusters = [c for c in self.inventory.clusters if c.region == region]
-        inside = [*self._endpoints(region), *self._region_networks(region, clusters)]
+        inside = [*self._endpoints(region), *self._gateways(region), *self._region_networks(region, clusters)]
         netted = {urn for network in self.networks if network.region == region for urn in network.clusters}
         inside += self._clusters_in([cluster for cluster in clusters if cluster.urn not in netted])
         inside += self._tiers(region)
@@ -194,6 +197,15 @@ class _Reading:
                 about=f"{_name(targets[0].urn)} in {region}: {', '.join(zones)}".removesuffix(": "),
             )  # fmt: skip
 
+    def _gateways(self, region: str) -> Iterator[Box]:
+        """What stands between a load balancer and the servers: the proxies of gateways."""
+        for one in self.inventory.workloads:
+            if one.urn in self.between and one.region == region:
+                yield Box(
+                    gateway_id(one.urn), "endpoint", "Gateway", f"{span(one.min_replicas, one.max_replicas)} pods",
+                    look="serving", about=f"Proxies {one.namespace}/{one.name} in {region}",
+                )  # fmt: skip
+
     def _region_networks(self, region: str, clusters: list[Cluster]) -> Iterator[Box]:
         here = [network for network in self.networks if network.region == region]
         # Networks that carry a cluster's fabric beside its own have little to say: counted.
@@ -212,7 +224,8 @@ class _Reading:
             )  # fmt: skip
 
     def _clusters_in(self, clusters: list[Cluster]) -> Iterator[Box]:
-        return cluster_boxes(clusters, self.inventory.workloads, self.answering, self.detail)
+        drawn = [one for one in self.inventory.workloads if one.urn not in self.between]
+        return cluster_boxes(clusters, drawn, self.answering, self.detail)
 
     # ---- storage
 
@@ -225,6 +238,9 @@ class _Reading:
                 inside += [self._store(store) for store in own[: self.detail.stores]]
                 if more := own[self.detail.stores :]:
                     inside.append(Box(f"more:{tier}:{region}", "tier", f"{tier} · {len(more):,} more", look=tier))
+            if row == "objects":
+                # Beside the bucket that their models come from: below the cluster they would be in everybody's way.
+                inside += service_boxes(self.inventory, region, self.detail.workloads)
             if inside:
                 yield Box(f"tiers:{row}:{region}", "tiers", children=tuple(inside))
 
@@ -258,7 +274,7 @@ class _Reading:
 
     def _also(self, region: str, has_cluster: bool) -> Box | None:
         counted = kinds(
-            [r for r in self._resources(region) if r.urn not in self.stores],
+            [r for r in self._resources(region) if r.urn not in self.stores and r.type not in PARTS],
             notable=has_cluster or any(n.region == region for n in self.networks),
         )
         if not counted:

@@ -40,6 +40,8 @@ _KUBERNETES_REPLACED = {
 _AWS_REPLACED = {
     "acm/certificate:Certificate": "domainName keyAlgorithm subjectAlternativeNames validationMethod",
     "acm/certificateValidation:CertificateValidation": "certificateArn validationRecordFqdns",
+    "appautoscaling/policy:Policy": "name resourceId scalableDimension serviceNamespace",
+    "appautoscaling/target:Target": "resourceId scalableDimension serviceNamespace",
     "autoscaling/group:Group": "name namePrefix",
     "cloudwatch/eventRule:EventRule": "eventBusName name namePrefix",
     "cloudwatch/eventTarget:EventTarget": "eventBusName rule targetId",
@@ -106,6 +108,10 @@ _AWS_REPLACED = {
     "s3/bucketReplicationConfig:BucketReplicationConfig": "bucket",
     "s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": "bucket",
     "s3/bucketVersioning:BucketVersioning": "bucket",
+    "sagemaker/endpoint:Endpoint": "name",
+    "sagemaker/endpointConfiguration:EndpointConfiguration": "asyncInferenceConfig kmsKeyArn name namePrefix "
+    "productionVariants",
+    "sagemaker/model:Model": "containers enableNetworkIsolation executionRoleArn name primaryContainer vpcConfig",
     "secretsmanager/secret:Secret": "name namePrefix",
     "sns/topic:Topic": "fifoTopic name namePrefix",
     "sqs/queue:Queue": "fifoQueue name namePrefix",
@@ -122,6 +128,8 @@ _GCP_REPLACED = {
     "certificatemanager/certificateMap:CertificateMap": "name",
     "certificatemanager/certificateMapEntry:CertificateMapEntry": "hostname map matcher name",
     "certificatemanager/dnsAuthorization:DnsAuthorization": "domain location name type",
+    "cloudrunv2/service:Service": "location name",
+    "cloudrunv2/serviceIamMember:ServiceIamMember": "condition location member name role",
     "compute/backendService:BackendService": "name",
     "compute/firewall:Firewall": "direction name",
     "compute/globalAddress:GlobalAddress": "address addressType ipVersion name network prefixLength purpose",

@@ -14,6 +14,7 @@ from planner.inventory.links import Links
 from planner.inventory.objects import Object, Objects, maps, objects_in, selects
 from planner.inventory.once import once
 from planner.inventory.references import mapping
+from planner.inventory.routes import gateway_of, routed_services
 from planner.plan import UNKNOWN, Resource
 
 if TYPE_CHECKING:
@@ -262,11 +263,24 @@ class _Reading:
         return found
 
     def _served(self, target: Target, services: list[Object]) -> Target:
-        workloads = [w for service in services for w in selected_workloads(self.objects, service)]
+        workloads: list[str] = []
+        proxies: list[str] = []
+        behind: list[Object] = []
+        for service in services:
+            selected = selected_workloads(self.objects, service)
+            gateway = gateway_of(self.objects, service)
+            if gateway is None:
+                workloads += selected
+                continue
+            proxies += selected
+            routed = routed_services(self.objects, gateway)
+            behind += routed
+            workloads += [w for one in routed for w in selected_workloads(self.objects, one)]
         return replace(
             target,
-            services=tuple(dict.fromkeys(one.resource.urn for one in services)),
+            services=tuple(dict.fromkeys(one.resource.urn for one in (*services, *behind))),
             workloads=tuple(dict.fromkeys(workloads)),
+            proxies=tuple(dict.fromkeys(proxies)),
         )
 
     def _region(self, resource: Resource) -> str:

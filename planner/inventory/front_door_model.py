@@ -34,9 +34,11 @@ class Target:
     health_checked: bool = True
     """Whether the entry would find out that nothing behind it answers."""
     services: tuple[str, ...] = ()
-    """URNs of the Kubernetes Services behind it."""
+    """URNs of the Kubernetes Services behind it; of what makes them, where that is a gateway."""
     workloads: tuple[str, ...] = ()
-    """URNs of the workloads that these select."""
+    """URNs of the workloads that finally answer: those that the Services select, or a gateway's routes lead to."""
+    proxies: tuple[str, ...] = ()
+    """URNs of the gateways' proxies in between; empty without a gateway."""
     group: str = ""
     """URN of the resource that names it and sets its share: endpoint group or backend service."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from components.labels import PURPOSE
 from planner import urn as urns
 from planner.inventory import rungs
+from planner.inventory.gateways import made_by_gateways
 from planner.inventory.model import Cluster, Pool, Rung, Workload
 from planner.inventory.references import References, at
 from planner.inventory.workloads import workloads
@@ -66,9 +67,15 @@ class Inventory:
         )
 
     @cached_property
+    def made(self) -> tuple[Resource, ...]:
+        """Objects that no plan has, made by controllers of what it has: the proxies of Gateways."""
+        return tuple(made_by_gateways(self))
+
+    @cached_property
     def workloads(self) -> tuple[Workload, ...]:
-        """Every pod template: of Deployments, Jobs and the like, and of custom resources."""
+        """Every pod template: of Deployments, Jobs and the like, of custom resources, and of what controllers make."""
         objects = [r for r in self.plan if r.package == "kubernetes" and not r.is_provider]
+        objects += self.made
         return tuple(workloads(objects, {r.urn: self.cluster_of(r) for r in objects}, self.regions, self.namespace_of))
 
     def cluster_of(self, resource: Resource) -> str:

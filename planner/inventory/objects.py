@@ -20,7 +20,7 @@ CLUSTER_SCOPED = frozenset(
     {"Namespace", "Node", "PersistentVolume", "StorageClass", "ClusterRole", "ClusterRoleBinding", "PriorityClass",
      "CustomResourceDefinition", "IngressClass", "RuntimeClass", "ClusterQueue", "ResourceFlavor", "Cohort", "Topology",
      "NodePool", "EC2NodeClass", "ComputeClass", "Network", "GKENetworkParamSet", "NodeOverlay",
-     "WorkloadPriorityClass", "ClusterTrainingRuntime",
+     "WorkloadPriorityClass", "ClusterTrainingRuntime", "GatewayClass",
      "ClusterServingRuntime", "ClusterStorageContainer"}
 )  # fmt: skip
 """Kinds without a namespace, so far as a plan doesn't say it by giving one."""
@@ -78,7 +78,12 @@ class Objects:
 
     @cached_property
     def all(self) -> tuple[Object, ...]:
-        """In the plan's order."""
+        """In the plan's order; then those that controllers make of these, with the URN of what asks for them."""
+        return (*self.stated, *map(self._object, self._inventory.made))
+
+    @cached_property
+    def stated(self) -> tuple[Object, ...]:
+        """Those that the plan itself has."""
         return tuple(
             self._object(resource)
             for resource in self._plan
@@ -142,8 +147,8 @@ class Objects:
 
     @cached_property
     def by_urn(self) -> Mapping[str, Object]:
-        """URN -> object."""
-        return {one.resource.urn: one for one in self.all}
+        """URN -> object of the plan."""
+        return {one.resource.urn: one for one in self.stated}
 
     def cluster_of(self, resource: Resource) -> str:
         """URN of the cluster that a Kubernetes resource goes to, of its provider where the cluster cannot be told."""

@@ -52,6 +52,7 @@ def test_everything_in_the_cluster_uses_its_own_provider(cloud: str) -> None:
 def test_releases_are_pinned_atomic_and_in_their_own_namespaces(cloud: str) -> None:
     found = releases(default(cloud))
     expected = {"kueue", "kube-prometheus-stack", "keda", "keda-add-ons-http", "kubeflow-trainer", "kuberay-operator"}
+    expected |= {"gateway-helm"}
     if cloud == "aws":
         expected |= {"karpenter", "karpenter-crd", "aws-load-balancer-controller", "gpu-operator"}
         expected |= {"aws-efa-k8s-device-plugin"}
@@ -163,6 +164,22 @@ def _namespace(plan: Plan, release: dict[str, Any]) -> str:
     """Unknown before the namespace is there; it is called as its input says."""
     assert release["namespace"] in (UNKNOWN, "monitoring")
     return objects(plan, "Namespace")["monitoring"].inputs["metadata"]["name"]
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_envoy_gateway_comes_with_pools_that_serve_and_is_the_only_one(cloud: str) -> None:
+    assert "gateway-helm" not in releases(plan_with(cloud, node_pools=[TRAIN]))
+    plan = default(cloud)
+    release = releases(plan)["gateway-helm"]
+    values = release.inputs["values"]
+    assert values["config"]["envoyGateway"]["provider"]["kubernetes"]["deploy"] == {"type": "GatewayNamespace"}
+    assert values["deployment"]["replicas"] == 2
+    assert values["podDisruptionBudget"]["maxUnavailable"] == 1
+    (kind,) = objects(plan, "GatewayClass").values()
+    assert release.urn in kind.dependencies
+    assert kind.inputs["spec"]["controllerName"] == values["config"]["envoyGateway"]["gateway"]["controllerName"]
+    for cluster in plan.of_type("gcp:container/cluster:Cluster"):
+        assert cluster.inputs["gatewayApiConfig"] == {"channel": "CHANNEL_DISABLED"}
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -19,7 +19,9 @@ from tests.components import (
     parity_platform,
     parity_pools,
     parity_queue,
+    parity_route,
     parity_scaling,
+    parity_serverless,
     parity_serving,
     parity_storage,
     parity_training,
@@ -39,6 +41,8 @@ FEATURES: list[Feature] = sorted(
         *parity_serving.FEATURES,
         *parity_inference.FEATURES,
         *parity_scaling.FEATURES,
+        *parity_route.FEATURES,
+        *parity_serverless.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )
@@ -57,6 +61,8 @@ EMPTY = {
     ("RegionalNetwork", "gcp"): {"publicSubnetIds", "podSubnetIds", "fabricSecurityGroupId"},
     ("GpuCluster", "aws"): {"workloadIdentityPool"},
     ("GpuCluster", "gcp"): {"nodeSecurityGroupId"},
+    # A synchronous service has no queue.
+    ("ServerlessInference", "gcp"): {"requestsUrl", "answersUrl", "topic"},
     ("TrainingRuntimes", "aws"): {"mpi"},  # without an image of Horovod
     ("TrainingRuntimes", "gcp"): {"mpi"},
 }

@@ -57,7 +57,7 @@ def _http_port(states: list[State]) -> None:
 
 def _policy_port(states: list[State]) -> None:
     policy = the(states, "kubernetes:networking.k8s.io/v1:NetworkPolicy", "eu-central-1-triton-traffic")
-    policy["inputs"]["spec"]["ingress"][0]["ports"] = [{"port": 8001, "protocol": "TCP"}]
+    policy["inputs"]["spec"]["ingress"][0]["ports"] = [{"port": 8000, "protocol": "TCP"}]
 
 
 def _binding(states: list[State]) -> None:
@@ -79,8 +79,9 @@ def _unbound(states: list[State]) -> None:
 
 
 def _group_name(states: list[State]) -> None:
-    annotations = the(states, SERVICE, "asia-southeast1-triton")["inputs"]["metadata"]["annotations"]
-    annotations["cloud.google.com/neg"] = annotations["cloud.google.com/neg"].replace("prod-serving", "serving")
+    proxies = the(states, "kubernetes:gateway.envoyproxy.io/v1alpha1:EnvoyProxy", "asia-southeast1-route")
+    annotations = proxies["inputs"]["spec"]["provider"]["kubernetes"]["envoyService"]["annotations"]
+    annotations["cloud.google.com/neg"] = annotations["cloud.google.com/neg"].replace("prod-gateway", "gateway")
 
 
 def _scale_target(states: list[State]) -> None:
@@ -228,7 +229,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("monitor of no pods", "staging", "monitor-selects-pods", "us-west-2-triton", _monitor),
     Fault("metrics port renamed", "staging", "port-exists", "us-west-2-triton-monitor", _metrics_port),
     Fault("HTTP port renamed", "dev", "port-exists", "us-east-1-triton-service", _http_port),
-    Fault("network policy without the HTTP port", "prod", "network-policy-admits-the-service", "eu-central-1-triton",
+    Fault("network policy without the gRPC port", "prod", "network-policy-admits-the-service", "eu-central-1-triton",
           _policy_port),
     Fault("binding to a Service that isn't there", "staging", "service-exists", "us-west-2-endpoint", _binding),
     Fault("binding to a port that isn't there", "dev", "service-exists", "us-east-1-endpoint", _binding_port),

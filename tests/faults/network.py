@@ -163,7 +163,7 @@ FAULTS: tuple[Fault, ...] = tuple(
         (machines_closed_to_the_load_balancer, "prod", _HEALTH, "us-east-1-endpoint"),
         (load_balancer_may_not_send_to_the_port, "prod", _HEALTH, "eu-central-1-endpoint"),
         (front_door_open_to_the_office_alone, "staging", _HEALTH, "us-west-2-endpoint"),
-        (firewall_lets_half_of_googles_checkers_in, "prod", _HEALTH, "europe-west4-triton"),
-        (firewall_for_another_port, "staging", _HEALTH, "us-central1-triton"),
+        (firewall_lets_half_of_googles_checkers_in, "prod", _HEALTH, "europe-west4-route"),
+        (firewall_for_another_port, "staging", _HEALTH, "us-central1-route"),
     )
 )

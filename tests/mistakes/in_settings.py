@@ -124,6 +124,13 @@ SETTINGS = (
         "zone id that is none", DEV, "Z0123456789EXAMPLE", "example.com", ("frontDoor.hostedZoneId", "example.com")
     ),
     Mistake("image without tag", DEV, f"serving:0.1.0@{DIGEST}", "serving", ("ai-cloud:serving.image",)),
+    Mistake(
+        "gateway among the servers",
+        STAGING,
+        "route: {}",
+        "route: {namespace: serving}",
+        ("ai-cloud:serving.route.namespace", "serving"),
+    ),
     Mistake("administrator of no cloud", DEV, "arn:aws:iam::", "aws:iam::", ("ai-cloud:administrators[0]",)),
     Mistake("model that fits no pool", DEV, "gpus: 1", "gpus: 8", ("ai-cloud:models[0].gpus", "8")),
     Mistake(

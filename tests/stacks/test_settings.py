@@ -56,6 +56,30 @@ BASE: dict[str, Any] = {
     "ai-cloud:models": [
         {"name": "m", "version": 1, "sizeGib": 1.5, "accelerator": "l4", "gpus": 1, "minReplicas": 1, "maxReplicas": 2}
     ],
+    "ai-cloud:serverless": [
+        {
+            "name": "waits",
+            "region": "aws:us-east-1",
+            "mode": "asynchronous",
+            "image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/serving:1.0",
+            "model": "m",
+            "version": 1,
+            "sizeGib": 1.5,
+            "accelerator": "l4",
+            "maxInstances": 2,
+            "invokers": ["arn:aws:iam::123456789012:role/app"],
+        },
+        {
+            "name": "answers",
+            "region": "gcp:europe-west4",
+            "image": "europe-west4-docker.pkg.dev/some-project/r/serving:1.0",
+            "model": "m",
+            "version": 1,
+            "sizeGib": 1.5,
+            "accelerator": "l4",
+            "maxInstances": 2,
+        },
+    ],
     "ai-cloud:training": {
         "image": "registry.example.com/training:1.0",
         "rayImage": "registry.example.com/training:1.0-ray",
@@ -121,6 +145,7 @@ def problems_of(config: dict[str, Any]) -> dict[str, str]:
 POOLS, REGION, MODEL = "ai-cloud:nodePools", "ai-cloud:regions", "ai-cloud:models"
 RUNG = {"kind": "on-demand"}
 JOBS, SWEEPS, RAY = "ai-cloud:trainingJobs", "ai-cloud:sweeps", "ai-cloud:rayJobs"
+FREE = "ai-cloud:serverless"
 SMALL = {"name": "t", "purpose": "training", "accelerator": "l4", "min": 0, "max": 2, "ladder": [RUNG]}
 
 # what is put where, where the problem is found (None: in the same place), and words of what is accepted instead
@@ -233,6 +258,11 @@ WRONG: list[tuple[str, Any, str | None, str]] = [
     ("ai-cloud:serving.image", "registry.example.com/serving", None, "an image with a tag"),
     ("ai-cloud:serving.image", "registry.example.com/serving:latest", None, "a tag other than latest"),
     ("ai-cloud:serving.namespace", "Serving", None, "1 to 63 of a-z"),
+    ("ai-cloud:serving.route", {"namespace": "serving"}, "ai-cloud:serving.route.namespace", "another one than the"),
+    ("ai-cloud:serving.route", {"minProxies": 8}, "ai-cloud:serving.route.maxProxies", "at least minProxies"),
+    ("ai-cloud:serving.route", {"minProxies": 1}, "ai-cloud:serving.route.minProxies", "2"),
+    ("ai-cloud:serving.route", {"weightsBy": "hand"}, "ai-cloud:serving.route.weightsBy", "one of program, rollout"),
+    ("ai-cloud:serving.route", {"retry": 3}, "ai-cloud:serving.route.retry", "did you mean 'retries'?"),
     ("ai-cloud:serving", {"image": "a/b:1"}, "ai-cloud:serving.namespace", "is missing; expected Kubernetes namespace"),
     (f"{MODEL}[0].accelerator", "t4", None, "an accelerator of a serving pool in aws:us-east-1: l4"),
     (f"{MODEL}[0].gpus", 2, None, "at most 1, as many as a machine of serving has in"),
@@ -253,6 +283,20 @@ WRONG: list[tuple[str, Any, str | None, str]] = [
     (f"{MODEL}[0].minReplicas", 3, None, "at most maxReplicas, which is 2"),
     (f"{MODEL}[0].sizeGib", 0, None, "more than 0"),
     (f"{MODEL}[1]", BASE[MODEL][0], f"{MODEL}[1].name", "each name once: models[0] has it already"),
+    (f"{FREE}[0].region", "aws:us-west-2", None, "a region of this environment: one of aws:us-east-1, gcp:"),
+    (f"{FREE}[0].mode", "sometimes", None, "one of synchronous, asynchronous"),
+    (f"{FREE}[0].mode", "synchronous", f"{FREE}[0].accelerator", "none, or mode asynchronous"),
+    (f"{FREE}[0].accelerator", GONE, None, "is missing; expected an accelerator"),
+    (f"{FREE}[0].accelerator", "l-4", None, "did you mean 'l4'?"),
+    (f"{FREE}[0].gpus", 3, f"{FREE}[0].accelerator", "there are instances with 1, 4, 8"),
+    (f"{FREE}[0].image", "registry.example.com/serving:1.0", None, "an image in ECR of the region: <account>.dkr.ecr."),
+    (f"{FREE}[0].invokers", ["group:ml@example.com"], f"{FREE}[0].invokers[0]", "the ARN of a role on aws"),
+    (f"{FREE}[1].mode", "asynchronous", None, "synchronous: Cloud Run answers on the request's own connection"),
+    (f"{FREE}[1].accelerator", "h100-80gb", None, "what gcp:europe-west4 offers without a cluster: Cloud Run has no"),
+    (f"{FREE}[1].image", "registry.example.com/serving:1.0", None, "an image in Artifact Registry"),
+    (f"{FREE}[1].minInstances", 3, None, "at most maxInstances, which is 2"),
+    (f"{FREE}[1].ingress", "open", None, "one of internal, internal-and-load-balancer, all"),
+    (f"{FREE}[2]", BASE[FREE][1], f"{FREE}[2].name", "each name once in a region: serverless[1] has it already"),
 ]  # fmt: skip
 
 
@@ -368,7 +412,7 @@ networks = st.builds(
 @given(st.lists(networks, min_size=2, max_size=5))
 def test_overlapping_networks_are_found_if_and_only_if_they_overlap(cidrs: list[str]) -> None:
     places = [f"aws:{name}" for name in REGIONS["aws"][: len(cidrs)]]
-    config = {key: value for key, value in BASE.items() if key not in (MODEL, POOLS, JOBS, SWEEPS, RAY)}
+    config = {key: value for key, value in BASE.items() if key not in (MODEL, POOLS, JOBS, SWEEPS, RAY, FREE)}
     config[POOLS] = [BASE[POOLS][0]]
     config[REGION] = [
         {"region": place, "cidr": cidr, "purposes": ["serving"]} for place, cidr in zip(places, cidrs, strict=True)
@@ -417,7 +461,8 @@ def test_right_settings_come_through_unchanged(data: st.DataObject) -> None:
         "purposes": ["serving"],
         "drained": data.draw(st.booleans()),
     }
-    config = {**BASE, REGION: [place], POOLS: [BASE[POOLS][0], pool], MODEL: [model], JOBS: [], SWEEPS: [], RAY: []}
+    none: dict[str, Any] = {JOBS: [], SWEEPS: [], RAY: [], FREE: []}
+    config = {**BASE, REGION: [place], POOLS: [BASE[POOLS][0], pool], MODEL: [model], **none}
     settings = parse(config)
     written = json.loads(settings.model_dump_json(by_alias=True, exclude_none=True))
     again = parse({"gcp:project": "p", **{f"ai-cloud:{key}": value for key, value in written.items()}})

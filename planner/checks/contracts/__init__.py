@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.checks.contracts import balancers, capacity, identity, scalers, traffic, volumes
+from planner.checks.contracts import balancers, capacity, gateways, identity, passages, scalers, traffic, volumes
 from planner.checks.view import view_of
 from planner.finding import Finding, Rule
 from planner.inventory import Inventory
 from planner.rules import Rules
 
-_PARTS = (traffic, balancers, identity, scalers, capacity, volumes)
+_PARTS = (traffic, balancers, gateways, passages, identity, scalers, capacity, volumes)
 
 RULES: tuple[Rule, ...] = tuple(rule for part in _PARTS for rule in part.RULES)
 

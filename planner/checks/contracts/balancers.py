@@ -11,6 +11,7 @@ from planner.finding import Finding, Rule
 from planner.inventory.front_door import BACKEND_SERVICES, NEG_ANNOTATION, TARGET_GROUPS, neg_names
 from planner.inventory.objects import Object, maps
 from planner.inventory.references import at, mapping
+from planner.inventory.routes import ROUTES, references
 from planner.plan import UNKNOWN
 from planner.rules import Rules
 
@@ -62,10 +63,11 @@ def _references(view: View) -> Iterator[Finding]:
         for backend in backends:
             port = mapping(backend, "service.port")
             yield from _named(view, ingress, at(backend, "service.name"), port.get("number", port.get("name")))
-    for route in view.objects.of_kind("HTTPRoute", "GRPCRoute"):
-        for backend in (b for rule in maps(route.spec, "rules") for b in maps(rule, "backendRefs")):
-            if backend.get("kind", "Service") == "Service" and backend.get("namespace") in (None, route.namespace):
-                yield from _named(view, route, backend.get("name"), backend.get("port"))
+    for route in view.objects.of_kind(*ROUTES):
+        # Rules may name the same Service: told once.
+        named = {(one.namespace, one.name, one.port): one for one in references(route)}
+        for routed in named.values():
+            yield from _named(view, route, routed.name, routed.port, routed.namespace)
     for route in view.objects.of_kind("InterceptorRoute"):
         for target in (mapping(route.spec, "target"), mapping(route.spec, "coldStart.fallback.service")):
             service = target.get("service", target.get("name"))
@@ -74,15 +76,18 @@ def _references(view: View) -> Iterator[Finding]:
         yield from _named(view, stateful, stateful.spec.get("serviceName"), None)
 
 
-def _named(view: View, one: Object, name: Any, port: Any) -> Iterator[Finding]:
-    if not isinstance(name, str) or UNKNOWN in (name, one.namespace) or not name:
+def _named(view: View, one: Object, name: Any, port: Any, namespace: str | None = None) -> Iterator[Finding]:
+    there = one.namespace if namespace is None else namespace
+    if not isinstance(name, str) or UNKNOWN in (name, there) or not name:
         return
-    service = view.objects.find(one, "Service", name)
+    service = view.objects.find(one, "Service", name, there)
     if service is None:
-        if not view.objects.in_doubt(one, "Service") and not view.releases(one):
-            there = sorted(s.name for s in view.objects.beside(one, "Service"))
+        if not view.objects.in_doubt(one, "Service") and not view.releases(one, there):
+            services = view.objects.in_cluster(one.cluster, "Service")
+            names = ", ".join(sorted(s.name for s in services if s.namespace == there)) or "none"
+            where = "" if there == one.namespace else f" of {there}"
             yield NAMED_SERVICE.finding(
-                f"{one.kind} {one.place} names the Service {name!r}; there is {', '.join(there) or 'none'}",
+                f"{one.kind} {one.place} names the Service {name!r}{where}; there is {names}",
                 one.resource, subject=name,
             )  # fmt: skip
         return

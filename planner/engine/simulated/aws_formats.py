@@ -224,6 +224,18 @@ FORMATS: Mapping[str, Mapping[str, str]] = {
         qualifiedArn=regional("lambda", "function:{name}:1"),
         version="1",
     ),
+    "aws:sagemaker/model:Model": _by_name(regional("sagemaker", "model/{name}")),
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration": _by_name(
+        regional("sagemaker", "endpoint-config/{name}")
+    ),
+    "aws:sagemaker/endpoint:Endpoint": _by_name(regional("sagemaker", "endpoint/{name}")),
+    "aws:appautoscaling/target:Target": {
+        "id": "{resourceId}",
+        "arn": regional("application-autoscaling", "scalable-target/{hex17}"),
+    },
+    "aws:appautoscaling/policy:Policy": _by_name(
+        regional("autoscaling", "scalingPolicy:{uuid}:resource/{serviceNamespace}/{resourceId}:policyName/{name}")
+    ),
     "aws:ecs/cluster:Cluster": _by_arn(regional("ecs", "cluster/{name}")),
     "aws:ecs/service:Service": _by_arn(regional("ecs", "service/{cluster_name}/{name}")),
     "aws:ecs/taskDefinition:TaskDefinition": {

@@ -123,6 +123,7 @@ FORMATS: Mapping[str, str] = {
     "gcp:redis/instance:Instance": "projects/{project}/locations/{region}/instances/{name}",
     "gcp:cloudrun/service:Service": "locations/{location}/namespaces/{project}/services/{name}",
     "gcp:cloudrunv2/service:Service": _located("services"),
+    "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": _located("services") + "/{role}/{member}",
     "gcp:cloudfunctionsv2/function:Function": _located("functions"),
     "gcp:bigquery/dataset:Dataset": _in_project("datasets"),
     "gcp:iam/workloadIdentityPool:WorkloadIdentityPool": _in_project_globally("workloadIdentityPools"),

@@ -50,8 +50,12 @@ def test_dev_costs_what_it_comes_to_by_hand(simulated_plan):
     training = 160 / 730
     always = 3 * 0.2016 + 2 * 0.4032
     assert by["compute"].low == pytest.approx(730 * always)
-    assert by["compute"].expected == pytest.approx(730 * (always + 0.5 * 0.4032 + (1 + training) * 0.8048 * 0.51))
-    assert by["compute"].largest == pytest.approx(730 * (always + 2 * 0.4032 + 3 * 0.8048))
+    # A twentieth of the time an instance answers what waits for it, in SageMaker.
+    waits = 0.05 * 1.1267
+    assert by["compute"].expected == pytest.approx(
+        730 * (always + 0.5 * 0.4032 + (1 + training) * 0.8048 * 0.51 + waits)
+    )
+    assert by["compute"].largest == pytest.approx(730 * (always + 2 * 0.4032 + 3 * 0.8048 + 1.1267))
 
     # Storage, expected. Boot disks: 3 of 100 GiB, 2 + 0.5 + 1 + training of 200 GiB. The bucket: 500 GiB, aged 0 to 730
     # days: 30 days standard, 60 infrequent access, 640 instant retrieval. 500 GiB are 8,000 objects of 64 MiB: 800 are
@@ -69,11 +73,13 @@ def test_dev_costs_what_it_comes_to_by_hand(simulated_plan):
     million = 2 * 3600 * 730 / 1e6
     kib = million * 1e6 / 2**20
     front = kib * 64 * 0.015 + kib * 4 * 0.09 + kib * 68 * 0.008 + million * 0.60 + 1 * 0.40
-    assert by["traffic"].expected == pytest.approx(front + 200 * 0.045 + 10 * 50 * 0.01 + 500 * 0.02)
+    # A million to the model in SageMaker, in and out alike.
+    waiting = 1e6 * 68 / 2**20 * 0.016
+    assert by["traffic"].expected == pytest.approx(front + 200 * 0.045 + 10 * 50 * 0.01 + 500 * 0.02 + waiting)
 
-    # Services, expected: control plane; 3 keys with 100,000 uses each; 2 log groups that take in 20 GiB and keep 15 %
-    # of that for 90 and 30 days; half a million queue requests.
-    services = 73 + 3 * (1 + 10 * 0.03) + 2 * 20 * 0.50 + 20 * 0.15 * (3 + 1) * 0.03 + 0.5 * 0.40
+    # Services, expected: control plane; 4 keys with 100,000 uses each; 3 log groups that take in 20 GiB and keep 15 %
+    # of that for 90, 30 and 30 days; half a million queue requests, as many notices; an alarm.
+    services = 73 + 4 * (1 + 10 * 0.03) + 3 * 20 * 0.50 + 20 * 0.15 * (3 + 1 + 1) * 0.03 + 0.5 * (0.40 + 0.50) + 0.10
     assert by["service"].expected == pytest.approx(services)
 
     assert found.per_month.expected == pytest.approx(sum(amount.expected for amount in by.values()))

@@ -11,6 +11,7 @@ from planner.diagram.tiers import stores
 from planner.inventory import Inventory
 from planner.inventory.front_door import front_doors
 from planner.inventory.networks import networks
+from planner.inventory.serverless import serverless
 from planner.plan import Plan
 from tests.planner.diagram import strangers
 
@@ -102,8 +103,11 @@ def test_models_come_from_the_bucket_of_their_region(inventory):
     servers = [
         one for one in inventory.workloads for first in one.spec.get("initContainers", ()) if first["name"] == "fetch"
     ]
+    services = [one for one in serverless(inventory) if one.urn in found.boxes]
     assert {one.cluster for one in servers} == {one.urn for one in inventory.clusters}
-    assert len(models) == len(servers)
+    assert len(models) == len(servers) + len(services)
+    assert services
+    assert {one.urn for one in services} <= {flow.target for flow in models}
     for flow in models:
         assert inventory.regions[flow.source] == inventory.regions[flow.target]
 

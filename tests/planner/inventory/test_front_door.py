@@ -37,7 +37,10 @@ def test_prod_leads_to_every_region(known, environment_plan, simulated_plan):
         assert answer.entry is not None
         assert answer.asks == answer.entry.urn, "each health check asks its own entry"
     for target in door.targets:
-        assert len(target.services) == len(target.workloads) == 1
+        # The gateway's Service and proxies, then the server's Service and pods.
+        assert (len(target.services), len(target.proxies), len(target.workloads)) == (2, 1, 1)
+        assert "EnvoyProxy" in target.services[0]
+        assert "Deployment" in target.workloads[0]
         assert not target.drained
         assert target.dial == 100
     assert {target.zone for target in door.entries[1].targets} == {

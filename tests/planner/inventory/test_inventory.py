@@ -86,10 +86,12 @@ def test_every_rung_has_a_machine_that_the_catalog_knows(prod):
 
 
 def test_pods_are_in_their_cluster_and_namespace_and_scale_as_their_autoscaler_says(prod):
-    servers = [workload for workload in prod.workloads if workload.kind == "Deployment"]
-    assert len(servers) == 5
+    deployments = [workload for workload in prod.workloads if workload.kind == "Deployment"]
+    servers = [workload for workload in deployments if workload.namespace == "serving"]
+    proxies = [workload for workload in deployments if workload.namespace == "gateway"]
+    assert len(servers) == len(proxies) == 5
+    assert {(workload.min_replicas, workload.max_replicas) for workload in proxies} == {(2, 6)}
     for workload in servers:
-        assert workload.namespace == "serving"
         assert (workload.min_replicas, workload.max_replicas, workload.gang) == (2, 8, False)
         assert prod.plan.by_urn[workload.cluster].type.endswith(":Cluster")
         assert prod.regions[workload.cluster] == workload.region
