@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 from planner.inventory import Inventory
-from planner.inventory.objects import Object, Objects, objects_in
+from planner.inventory.objects import INSTALLERS, Object, Objects, objects_in
 from planner.plan import UNKNOWN, Resource
 from policies.declare import Parameters, Violation, at, each, on, resource_policy, stack_policy, texts
 from policies.kubernetes_gateways import ENVOY_PROXY, service_type
-from policies.kubernetes_pods import POD_TYPES, Pod, pods
+from policies.kubernetes_pods import POD_TYPES, Pod, combined, pods
 
 NAMESPACE = "kubernetes:core/v1:Namespace"
 RELEASE = "kubernetes:helm.sh/v3:Release"
@@ -42,10 +42,11 @@ def default_deny_network_policy(inventory: Inventory, parameters: Parameters) ->
 def _homes(inventory: Inventory) -> dict[tuple[str, str], Resource]:
     """(cluster, namespace) of the program's own pods -> where that is stated.
 
-    A namespace in which only charts are installed is the charts' own; one without either is where pods will come.
+    A namespace in which only charts, or operators, install pods is their own; one without either is where pods will
+    come.
     """
     objects = objects_in(inventory)
-    charts = {
+    charts = {(one.cluster, one.namespace) for one in objects.of_kind(*INSTALLERS)} | {
         (objects.cluster_of(release), name)
         for release in inventory.plan.of_type(*CHARTS)
         for name in _namespaces(inventory, release)
@@ -96,13 +97,13 @@ def _denies(policy: Object, direction: str) -> bool:
     fix="Set automountServiceAccountToken: false in the pod; credentials of the cloud do not need that token.",
 )
 def service_account_tokens_only_where_needed(inventory: Inventory, _: Parameters) -> Iterator[Violation]:
-    objects = objects_in(inventory)
+    objects, whole = objects_in(inventory), combined(inventory)
     for one in objects.all:
         if one.resource.type not in POD_TYPES or one.namespace == UNKNOWN:
             continue
-        for pod in pods(one.resource):
+        for pod in whole.get(one.resource.urn) or pods(one.resource):
             name = at(pod.spec, "serviceAccountName", "default")
-            if pod.partial or name == UNKNOWN or not _mounts_token(objects, one, pod, name):
+            if pod.partial or pod.fragment or name == UNKNOWN or not _mounts_token(objects, one, pod, name):
                 continue
             if _scales_itself(one, pod):
                 continue

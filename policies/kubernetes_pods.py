@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from planner.inventory import Inventory
 from planner.plan import UNKNOWN, Resource
 from policies.declare import Parameters, Policy, Violation, at, each, resource_policy
 
@@ -54,6 +55,9 @@ class Pod:
     labels: Mapping[str, Any] = field(default_factory=dict)
     partial: bool = False
     """Whether it states an image and resources only, and a runtime elsewhere states the rest."""
+    fragment: bool = False
+    """Whether the pod's own fields (its account, its time to end) are stated by who uses it: a ServingRuntime, which
+    has no room for them."""
     queued: bool = False
     """Whether Kueue admits it, or may: then it adds the node labels and tolerations of a flavor."""
 
@@ -71,7 +75,11 @@ def pods(resource: Resource) -> list[Pod]:
     """The pod templates of a resource of POD_TYPES, those that are known."""
     labels = at(resource, "metadata.labels", {})
     queued = labels == UNKNOWN or (isinstance(labels, Mapping) and QUEUE in labels)
-    found = [replace(pod, queued=queued) for pod in (*_pods(resource.inputs, {}, ""), *_stated_elsewhere(resource))]
+    fragment = resource.type.rpartition(":")[2] in ("ServingRuntime", "ClusterServingRuntime")
+    found = [
+        replace(pod, queued=queued, fragment=fragment)
+        for pod in (*_pods(resource.inputs, {}, ""), *_stated_elsewhere(resource))
+    ]
     return [replace(found[0], part="")] if len(found) == 1 else found
 
 
@@ -110,6 +118,16 @@ def _stated_elsewhere(resource: Resource) -> Iterator[Pod]:
             model = at(server, "model") if isinstance(server, Mapping) else None
             if isinstance(model, Mapping) and not isinstance(at(server, "containers"), list):
                 yield Pod({**server, "containers": [{"name": "model", **model}]}, part, partial=True)
+
+
+def combined(inventory: Inventory) -> dict[str, list[Pod]]:
+    """URN of an InferenceService -> its pods, with what its runtime says of them; those that the plan knows."""
+    found: dict[str, list[Pod]] = {}
+    for workload in inventory.workloads:
+        if workload.kind == "InferenceService":
+            pod = Pod(workload.spec, workload.part, workload.labels, queued=bool(workload.queue))
+            found.setdefault(workload.urn, []).append(pod)
+    return found
 
 
 def _known(**values: Any) -> dict[str, Any]:

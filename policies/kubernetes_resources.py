@@ -127,7 +127,7 @@ def accelerator(resource: str) -> str:
 )
 def grace_period_covers_draining(pod: Pod, parameters: Parameters) -> Iterator[str]:
     grace = at(pod.spec, "terminationGracePeriodSeconds", 30)
-    if not isinstance(grace, int | float):
+    if not isinstance(grace, int | float) or pod.fragment:
         return
     for container in pod.containers:
         hook, own = _pre_stop_seconds(container), _exit_seconds(container)

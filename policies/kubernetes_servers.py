@@ -11,10 +11,10 @@ from planner.inventory import Inventory
 from planner.inventory.objects import Object, Objects, objects_in, selects
 from planner.plan import UNKNOWN
 from policies.declare import Parameters, Violation, at, each, stack_policy
-from policies.kubernetes_pods import Pod, pods
+from policies.kubernetes_pods import Pod, combined, pods
 
 ZONE = "topology.kubernetes.io/zone"
-_KINDS = ("Deployment", "StatefulSet", "Rollout")
+_KINDS = ("Deployment", "StatefulSet", "Rollout", "InferenceService")
 _BUDGETS = "https://kubernetes.io/docs/tasks/run-application/configure-pdb/"
 _PROBES = "https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/"
 
@@ -38,11 +38,11 @@ class Server:
 
 def servers(inventory: Inventory) -> Iterator[Server]:
     """What a Service of the plan sends requests to, so far as the plan knows."""
-    objects = objects_in(inventory)
+    objects, whole = objects_in(inventory), combined(inventory)
     for one in objects.of_kind(*_KINDS):
         if one.namespace == UNKNOWN:
             continue
-        for pod in pods(one.resource):
+        for pod in whole.get(one.resource.urn) or pods(one.resource):
             beside = objects.beside(one, "Service")
             services = tuple(s for s in beside if _surely_selects(s.spec.get("selector"), pod.labels))
             if services:
@@ -71,6 +71,10 @@ def _replicas(objects: Objects, one: Object) -> tuple[int | None, int | None]:
                 fewest = at(spec, "idleReplicaCount", at(spec, "minReplicaCount", 0))
                 return _number(fewest), _number(at(spec, "maxReplicaCount", 100))
             return _number(at(spec, "minReplicas", 1)), _number(at(spec, "maxReplicas"))
+    if one.kind == "InferenceService":  # KServe's own autoscaler
+        return _number(at(one.resource, "spec.predictor.minReplicas", 1)), _number(
+            at(one.resource, "spec.predictor.maxReplicas", at(one.resource, "spec.predictor.minReplicas", 1))
+        )
     count = _number(at(one.resource, "spec.replicas", 1))
     return count, count
 
@@ -155,7 +159,7 @@ def _may_select(budget: Object, labels: Mapping[str, Any]) -> bool:
     fix="Write maxUnavailable: 1 rather than a minAvailable, which with as many replicas forbids every eviction.",
 )
 def disruption_budgets_let_go(inventory: Inventory, _: Parameters) -> Iterator[Violation]:
-    objects = objects_in(inventory)
+    objects, whole = objects_in(inventory), combined(inventory)
     for budget in objects.of_kind("PodDisruptionBudget"):
         lost, kept = budget.spec.get("maxUnavailable"), budget.spec.get("minAvailable")
         if lost in (0, "0", "0%"):
@@ -163,7 +167,7 @@ def disruption_budgets_let_go(inventory: Inventory, _: Parameters) -> Iterator[V
         elif kept == "100%":
             yield Violation("allows no eviction at all (minAvailable: 100%); expected less", budget.resource)
         elif kept is not None and kept != UNKNOWN:
-            for one, least in _budgeted(objects, budget):
+            for one, least in _budgeted(objects, whole, budget):
                 if least and _required(kept, least) >= least:
                     yield Violation(
                         f"with minAvailable: {kept} none of the {least} replicas of {one.kind} {one.name} can be "
@@ -173,11 +177,13 @@ def disruption_budgets_let_go(inventory: Inventory, _: Parameters) -> Iterator[V
                     )
 
 
-def _budgeted(objects: Objects, budget: Object) -> Iterator[tuple[Object, int | None]]:
+def _budgeted(objects: Objects, whole: Mapping[str, list[Pod]], budget: Object) -> Iterator[tuple[Object, int | None]]:
     labels = at(budget.resource, "spec.selector.matchLabels")
     for one in objects.of_kind(*_KINDS):
         beside = one.cluster == budget.cluster and one.namespace == budget.namespace != UNKNOWN
-        if beside and any(_surely_selects(labels, pod.labels) for pod in pods(one.resource)):
+        if beside and any(
+            _surely_selects(labels, pod.labels) for pod in whole.get(one.resource.urn) or pods(one.resource)
+        ):
             yield one, _replicas(objects, one)[0]
 
 

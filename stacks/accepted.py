@@ -98,6 +98,11 @@ def image(value: str) -> str:
     return value
 
 
+def server_name(value: str) -> str:
+    # KServe labels pods isvc.<region>-kserve-<name>-predictor, in 63 characters; regions have up to 23.
+    return _matches(r"[a-z]([-a-z0-9]{0,14}[a-z0-9])?", value, "1 to 16 of a-z, 0-9 and -, beginning with a letter")
+
+
 def job_name(value: str) -> str:
     # Pods are called <region>-<name>-node-0-<node>-<five letters>, in 63 characters; regions have up to 23.
     return _matches(r"[a-z]([-a-z0-9]{0,22}[a-z0-9])?", value, "1 to 24 of a-z, 0-9 and -, beginning with a letter")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from stacks.settings import NodePool, Region
 
 
-def serving_pool(pools: Iterable[NodePool], accelerator: str) -> NodePool | None:
-    """The pool to serve from, where there is just one with the accelerator among those of a region."""
+def serving_pool(pools: Iterable[NodePool], accelerator: str | None) -> NodePool | None:
+    """The pool to serve from, where there is just one with the accelerator, or without any, among those of a region."""
     found = [pool for pool in pools if pool.purpose == "serving" and pool.accelerator == accelerator]
     return found[0] if len(found) == 1 else None
 

@@ -17,6 +17,7 @@ from components import (
 )
 from stacks import training
 from stacks.inference import RegionalInference
+from stacks.servers import kserve_mode
 from stacks.settings import Region, Settings
 from stacks.training import RegionalTraining, TrainingNamespace
 
@@ -128,6 +129,7 @@ class RegionalPlatform:
                 "node_pools": [pool.component_args() for pool in pools],
                 "administrators": list(settings.administrators_of(region.cloud)),
                 "public_access_cidrs": list(region.public_access_cidrs),
+                **kserve_mode(settings, region),
                 "protect": settings.protect,
             },
         )

@@ -1,4 +1,4 @@
-"""What a region has for serving: the inference servers, and the endpoint that the front door sends requests to."""
+"""What a region has for serving: its inference servers, and the endpoint that the front door sends requests to."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from components.routing import neg_annotation, neg_name
 from components.storage.volumes import claim_name
 from stacks import scaling
 from stacks.devices import mig_profile, serving_pool, shared_by
+from stacks.servers import kserve, tensorflow
 from stacks.serving import Model, Serverless, Serving
 from stacks.settings import Region, Settings
 
@@ -53,6 +54,9 @@ class RegionalInference:
         self._settings = settings
         self._place: dict[str, Any] = {"cloud": region.cloud, "region": region.name, "tags": dict(tags)}
         self.triton = self._triton(settings)
+        others = (settings, region, self._place, cluster, storage, queue)
+        self.kserve = [kserve(service, *others) for service in settings.kserve_services_in(region)]
+        self.tensorflow = [tensorflow(serving, *others) for serving in settings.tensorflow_servings_in(region)]
         self.route = self._route(settings)
         self.endpoint = self._endpoint(settings)
         self.serverless = self._serverless(settings)

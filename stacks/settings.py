@@ -20,6 +20,7 @@ from stacks import accepted, validation
 from stacks.fields import Cidr, Count, Days, OpenCidr, Part, Place, Positive, Purpose, Text
 from stacks.jobs import RayJob, Sweep, Training, TrainingJob
 from stacks.problems import Problem, SettingsError, item_model, of_pydantic
+from stacks.server_settings import KserveService, TensorflowServing
 from stacks.serving import Model, Serverless, Serving
 
 PROJECT = "ai-cloud"
@@ -242,6 +243,10 @@ class Settings(Part):
     """the inference server"""
     models: tuple[Model, ...] = ()
     """models to serve"""
+    kserve_services: tuple[KserveService, ...] = ()
+    """servers behind KServe"""
+    tensorflow_servings: tuple[TensorflowServing, ...] = ()
+    """servers of SavedModels"""
     serverless: tuple[Serverless, ...] = ()
     """models that are answered without a cluster"""
     training: Training | None = None
@@ -264,6 +269,14 @@ class Settings(Part):
     def models_in(self, region: Region) -> tuple[Model, ...]:
         """The models that a region serves."""
         return tuple(model for model in self.models if region in self._places(model.regions, "serving"))
+
+    def kserve_services_in(self, region: Region) -> tuple[KserveService, ...]:
+        """The servers behind KServe that a region has."""
+        return tuple(one for one in self.kserve_services if region in self._places(one.regions, "serving"))
+
+    def tensorflow_servings_in(self, region: Region) -> tuple[TensorflowServing, ...]:
+        """The servers of SavedModels that a region has."""
+        return tuple(one for one in self.tensorflow_servings if region in self._places(one.regions, "serving"))
 
     def lends(self, region: Region) -> bool:
         """Whether a region's serving machines are lent to training while they are idle: wherever both are."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from components.accelerators import CATALOG, RUNGS, CpuMachine, MachineType, NotOffered, machines
 from components.machine_types import AWS_RUNGS, GCP_RUNGS
 from stacks import (
+    validation_kserve,
     validation_route,
     validation_scaling,
     validation_serverless,
@@ -48,6 +49,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     readable = environment.complete and environment.every_pool
     regions, pools = list(environment.regions.values()), list(environment.pools.values())
     yield from validation_training.problems(parts, regions, pools, readable)
+    yield from validation_kserve.problems(parts, regions, pools, readable)
     yield from validation_serving.problems(parts, regions, pools, readable)
     yield from validation_scaling.problems(environment.models, regions)
     yield from validation_serverless.problems(parts, regions, environment.complete)

@@ -22,7 +22,7 @@ import pulumi_kubernetes as k8s
 import pytest
 from torch.distributed.run import config_from_args
 
-from components.inference import ServerlessInference, TritonInference
+from components.inference import KServeInference, ServerlessInference, TensorFlowServing, TritonInference
 from components.inference.serverless_aws import WORDS
 from components.training import HyperparameterSweep, RayCluster, RayJob, TrainingJob, TrainingRuntimes
 from planner.plan import UNKNOWN, Plan, Resource
@@ -298,6 +298,38 @@ def test_the_image_s_serve_hands_on_the_words_of_the_variable(tmp_path: Path) ->
     run = subprocess.run([script], env={**environment, WORDS: words}, capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["-m", "workloads.serving", *words.split()]
     assert subprocess.run([script], env=environment, capture_output=True, check=False).returncode != 0
+
+
+@pytest.fixture(scope="module")
+def others() -> Plan:
+    """Models behind KServe, in both of its modes, and SavedModels behind TensorFlow Serving."""
+    kserve, tensorflow = cast(Any, KServeInference), cast(Any, TensorFlowServing)
+    place = {"cloud": "aws", "region": "us-east-1", "cluster_name": "ai", "workload_identity_pool": ""}
+    image = "registry.example/triton:26.09-1"
+
+    def program() -> None:
+        options = pulumi.ResourceOptions(providers=[k8s.Provider("cluster", kubeconfig="{}")])
+        where = {"repository_url": pulumi.Output.concat("s3://", _bucket().bucket, "/models"), "bucket": "ai-models"}
+        models = [{"name": "bert", "version": version, "size_gib": 1.0} for version in (1, 2)]
+        shared = {**place, **where, "models": models, "max_replicas": 2, "client_cidrs": ["10.1.0.0/16"]}
+        triton = {**shared, "image": image, "accelerator": "l4", "gpus": 1}
+        kserve("raw", {**triton, "namespace": "a", "min_replicas": 1}, options)
+        kserve("zero", {**triton, "namespace": "b", "mode": "serverless", "min_replicas": 0}, options)
+        server = {"image": "registry.example/tensorflow-serving:2.20.0", "fetch_image": image, "min_replicas": 1}
+        tensorflow("saved", {**shared, **server, "namespace": "c"}, options)
+
+    return plan_of(program)
+
+
+def test_other_servers_fetch_and_ask_in_words_that_they_understand(
+    others: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = sorted((command.resource, command.arguments[0]) for command in commands(others))
+    assert started == [
+        ("raw-runtime", "ready"), ("raw-runtime", "ready"), ("raw-service", "fetch"), ("saved-deployment", "fetch"),
+        ("zero-runtime", "ready"), ("zero-runtime", "ready"), ("zero-service", "fetch"),
+    ]  # fmt: skip
+    assert problems(others, capsys) == []
 
 
 @pytest.fixture(scope="module")

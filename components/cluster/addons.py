@@ -12,6 +12,7 @@ import pulumi_kubernetes as k8s
 from components.cluster import addon_values as values
 from components.cluster import charts, gateway, gpudirect, keda
 from components.cluster.ladder import Pool
+from components.cluster.serving_operators import ServingOperators
 
 STORAGE_CLASS = "encrypted"
 """The default StorageClass: network disks, encrypted with the cluster's key."""
@@ -27,6 +28,8 @@ class AddonOptions:
     pools: Sequence[Pool]
     disk_key: pulumi.Input[str]
     """ARN, or id, of the key for network disks."""
+    kserve: str = ""
+    """`raw` or `serverless`; empty: no KServe."""
 
 
 class Addons(pulumi.ComponentResource):
@@ -37,6 +40,7 @@ class Addons(pulumi.ComponentResource):
     - KEDA, which scales servers by what Prometheus knows; where a pool serves, its HTTP add-on, in which requests wait
       for a server at zero
     - Kueue; its queues are TrainingQueue's
+    - where it is asked for: KServe with what it needs (ServingOperators)
     - where a pool serves: Envoy Gateway with the Gateway API's definitions; Gateways and routes are InferenceRoute's
     - where a pool trains: Kubeflow Trainer with JobSet, and KubeRay; their runtimes and jobs are others'
     - EKS: the NVIDIA GPU operator, the EFA and Neuron device plugins, each where a pool needs it. GKE runs its own.
@@ -68,8 +72,16 @@ class Addons(pulumi.ComponentResource):
             privileged=True,
         )
         self.made = [storage, monitoring]
-        self.made += self._scaling(monitoring, serves=any(pool.purpose == "serving" for pool in args.pools))
+        scaling = self._scaling(monitoring, serves=any(pool.purpose == "serving" for pool in args.pools))
+        self.made += scaling
         self.made.append(self._release(charts.KUEUE, values.kueue(), "kueue-system"))
+        if args.kserve:
+            # KEDA first: KServe looks once, when it starts, whether there are ScaledObjects to watch.
+            within = pulumi.ResourceOptions(parent=self)
+            operators = ServingOperators(
+                f"{name}-serving", args.kserve, within, after=[*self._after, monitoring, *scaling]
+            )
+            self.made += operators.made
         if any(pool.purpose == "serving" for pool in args.pools):
             self.made += self._gateway()
         if any(pool.purpose == "training" for pool in args.pools):

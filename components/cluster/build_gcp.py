@@ -68,7 +68,7 @@ def build(
     )
     addons = Addons(
         f"{name}-addons",
-        AddonOptions(cloud="gcp", pools=pools, disk_key=control_plane.key.id),
+        AddonOptions(cloud="gcp", pools=pools, disk_key=control_plane.key.id, kserve=args.get("kserve", "")),
         inside,
         after=[control_plane.system],
     )

@@ -5,6 +5,8 @@ compatibility matrix: Kubernetes 1.30 to 1.36), kubernetes-sigs/kueue v0.19.2, a
 prometheus-community/helm-charts, NVIDIA/gpu-operator v26.7.0, aws-neuron/neuron-helm-charts 1.10.0,
 ray-project/kuberay v1.7.0; kubeflow/trainer v2.4.0 (its releases, November 2026; the values were read at v2.3.0, which
 brings JobSet 0.12.0). Kueue 0.19 is built against Trainer 2.2 and KubeRay 1.6 and asks for Trainer 2.0 or later.
+On 2026-11-29: kserve/kserve v0.20.0 and, in its kserve-deps.env, the Knative operator that it is tested with (and a
+cert-manager that is out of support: cert-manager/cert-manager v1.21.1 instead).
 kedacore/charts: KEDA 2.21.1 (released on 2026-11-16; the values were read at 2.20.2) and its HTTP add-on 0.16.0
 (released on 2026-09-16; the values were read a month before), both found on 2026-11-29.
 envoyproxy/gateway v1.9.2 (named by others, October 2026; the values were read at v1.9.0, with Gateway API 1.6.1).
@@ -47,6 +49,10 @@ TRAINER = Chart("oci://ghcr.io/kubeflow/charts/kubeflow-trainer", "2.4.0")
 KUBERAY = Chart("kuberay-operator", "1.7.0", "https://ray-project.github.io/kuberay-helm")
 ENVOY_GATEWAY = Chart("oci://docker.io/envoyproxy/gateway-helm", "v1.9.2")
 PROMETHEUS_STACK = Chart("kube-prometheus-stack", "88.5.3", PROMETHEUS_CHARTS)
+CERT_MANAGER = Chart("oci://quay.io/jetstack/charts/cert-manager", "v1.21.1")
+KSERVE_CRDS = Chart("oci://ghcr.io/kserve/charts/kserve-crd", "v0.20.0")
+KSERVE = Chart("oci://ghcr.io/kserve/charts/kserve-resources", "v0.20.0")
+KNATIVE_OPERATOR = Chart("knative-operator", "v1.21.1", "https://knative.github.io/operator")
 KEDA = Chart("keda", "2.21.1", KEDA_CHARTS)
 KEDA_HTTP = Chart("keda-add-ons-http", "0.16.0", KEDA_CHARTS)
 

@@ -10,6 +10,7 @@ from components import arguments
 from components.cluster import pool_args
 from components.cluster.build_aws import build as build_aws
 from components.cluster.build_gcp import build as build_gcp
+from components.cluster.serving_values import MODES as KSERVE_MODES
 from components.ordering import prerequisites
 
 DEFAULT_KUBERNETES_VERSION = "1.35"
@@ -128,6 +129,9 @@ class GpuClusterArgs(TypedDict):
     """Who may reach the API server from outside the network; default nobody."""
     log_retention_days: NotRequired[int]
     """Days to keep control-plane logs; default 90."""
+    kserve: NotRequired[str]
+    """KServe's operator among the add-ons: `raw` (its servers are Deployments) or `serverless` (with Knative, for
+    servers that scale to zero; raw ones are served as well). Default none."""
     protect: NotRequired[bool]
     """Refuse to delete the cluster and its keys; default false."""
     tags: NotRequired[dict[str, str]]
@@ -143,8 +147,8 @@ class GpuCluster(pulumi.ComponentResource):
     2. what nodes need to join (EKS add-ons), the system nodes, and the machines that always stand (EksNodes)
     3. the Kubernetes provider, which everything inside the cluster uses
     4. elastic pools: Karpenter's NodePools, or GKE node pools with a ComputeClass (Karpenter, GkeNodes)
-    5. add-ons: storage class, metrics, Kueue, operators of training, device plugins (Addons); the queues are
-       TrainingQueue's
+    5. add-ons: storage class, metrics, Kueue, operators of serving and training, device plugins (Addons); the queues
+       are TrainingQueue's
 
     It is taken down in the opposite order: custom resources before the operators that define them; NodePools, with all
     machines that Karpenter started, before Karpenter; releases before nodes; and the network, made by someone else and
@@ -222,5 +226,9 @@ def _check(name: str, args: GpuClusterArgs) -> None:
             raise ValueError(
                 f"{where}: administrators has {administrator!r}; on {cloud} each begins with {' or '.join(prefixes)}"
             )
+    if (kserve := args.get("kserve", "")) not in ("", *KSERVE_MODES):
+        raise ValueError(
+            f"{where}: kserve is {kserve!r}; accepted are {' and '.join(map(repr, KSERVE_MODES))}, or none"
+        )
     if "0.0.0.0/0" in (args.get("public_access_cidrs") or []):
         raise ValueError(f"{where}: public_access_cidrs has '0.0.0.0/0'; name the networks that need access")

@@ -19,6 +19,7 @@ CHECKS = (
     "policies",
     "placement",
     "training",
+    "kserve",
     "quota",
     "offers",
     "network",

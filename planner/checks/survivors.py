@@ -347,7 +347,7 @@ def _counts_each_zone(inventory: Inventory, rung: Rung) -> bool:
 
 def _stays_up(workload: Workload) -> bool:
     containers = workload.spec.get("containers")
-    return workload.kind in ("Deployment", "StatefulSet") and any(
+    return workload.kind in ("Deployment", "StatefulSet", "InferenceService") and any(
         "/" in str(name)
         for container in (containers if isinstance(containers, list) else ())
         for name in (at(container, "resources.limits") or ())

@@ -92,6 +92,7 @@ class Window:
 _KARPENTER = "https://github.com/aws/karpenter-provider-aws, hack/docs/compatibilitymatrix_gen, 2026-08-21"
 _GPU_OPERATOR = "https://github.com/NVIDIA/cloud-native-docs, gpu-operator/platform-support.rst, {}"
 _KEDA = "https://keda.sh/docs/latest/operate/cluster/#kubernetes-compatibility"
+_CERT_MANAGER = "https://cert-manager.io/docs/releases/#currently-supported-releases, 2026-08-22"
 
 CHARTS: dict[str, tuple[Window, ...]] = {
     "karpenter": tuple(
@@ -133,6 +134,10 @@ CHARTS: dict[str, tuple[Window, ...]] = {
     "kube-prometheus-stack": (
         Window("80", "1.25", "", "https://github.com/prometheus-community/helm-charts, kubeVersion of 88.5.3"),
     ),
+    "cert-manager": (
+        Window("1.20", "1.32", "1.35", _CERT_MANAGER),
+        Window("1.21", "1.33", "1.36", _CERT_MANAGER),
+    ),
     "aws-load-balancer-controller": (
         Window("1.5", "1.22", "", "https://github.com/aws/eks-charts, README of the chart, 2026-08-03"),
     ),
@@ -170,6 +175,7 @@ class Api:
 
 _KARPENTER_V1 = "https://karpenter.sh/docs/upgrading/v1-migration/"
 _KUEUE = "https://github.com/kubernetes-sigs/kueue, CHANGELOG-0.15.md, CHANGELOG-0.16.md and the CRDs of 0.19.2"
+_KSERVE = "https://github.com/kserve/kserve v0.20.0, charts/kserve-crd; since when: remembered"
 
 APIS: dict[str, Api] = {
     "karpenter.sh/v1": Api("karpenter", "1.0", "", _KARPENTER_V1),
@@ -188,6 +194,12 @@ APIS: dict[str, Api] = {
     "elbv2.k8s.aws/v1beta1": Api("aws-load-balancer-controller", "1.1", "", "remembered"),
     "monitoring.coreos.com/v1": Api("kube-prometheus-stack", "9", "", "remembered"),
     "keda.sh/v1alpha1": Api("keda", "2.0", "", "remembered"),
+    "cert-manager.io/v1": Api("cert-manager", "1.0", "", "remembered"),
+    "serving.kserve.io/v1beta1": Api("kserve-crd", "0.9", "", _KSERVE),
+    "serving.kserve.io/v1alpha1": Api("kserve-crd", "0.9", "", _KSERVE),
+    "operator.knative.dev/v1beta1": Api(
+        "knative-operator", "1.3", "", "https://github.com/knative/operator, the chart's crds; since when: remembered"
+    ),
 }
 """apiVersion of a custom resource, or of a chart's own configuration -> who serves it."""
 

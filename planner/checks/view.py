@@ -9,7 +9,7 @@ from typing import Any
 from planner.inventory import Inventory, Workload
 from planner.inventory.inventory import EKS_CLUSTER
 from planner.inventory.links import Links
-from planner.inventory.objects import NAMESPACE, Object, maps, objects_in, selects
+from planner.inventory.objects import INSTALLERS, NAMESPACE, Object, maps, objects_in, selects
 from planner.inventory.once import once
 from planner.inventory.references import at, mapping, texts
 from planner.plan import UNKNOWN, Resource
@@ -18,9 +18,9 @@ RELEASE = "kubernetes:helm.sh/v3:Release"
 CHARTS = (RELEASE, "kubernetes:helm.sh/v4:Chart", "kubernetes:helm.sh/v3:Chart")
 
 _PLAIN = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Pod", "Job",
-                    "CronJob", "TrainJob", "JobSet", "RayCluster", "RayJob"})  # fmt: skip
+                    "CronJob", "TrainJob", "JobSet", "RayCluster", "RayJob", "InferenceService"})  # fmt: skip
 """Kinds whose pods are known with all labels that matter; those of other operators may have more."""
-_BY_OPERATORS = ("TrainJob", "RayJob")
+_BY_OPERATORS = ("TrainJob", "RayJob", "InferenceService")
 """Kinds whose pods may come from what the plan doesn't show: a runtime, a running cluster."""
 
 BUILT_IN_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
@@ -49,6 +49,7 @@ class View:
             near.namespace != UNKNOWN
             and near.cluster in self.workloads_of
             and not self.releases(near)
+            and not any(True for _ in self.objects.beside(near, *INSTALLERS))
             and all(workload.kind in _PLAIN for workload in self.objects.pods(near))
             and {one.resource.urn for one in self.objects.beside(near, *_BY_OPERATORS)}
             <= {workload.urn for workload in self.objects.pods(near)}

@@ -94,6 +94,8 @@ _ROLLS = {
     "kubernetes:apps/v1:Deployment": ("spec.template",),
     "kubernetes:apps/v1:StatefulSet": ("spec.template",),
     "kubernetes:apps/v1:DaemonSet": ("spec.template",),
+    # Its Deployment, or a new revision of Knative's.
+    "kubernetes:serving.kserve.io/v1beta1:InferenceService": ("spec.predictor",),
 }
 """Type -> properties of which a change in place exchanges machines or pods, a few at a time."""
 _NODE_CLASS = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"

@@ -148,7 +148,7 @@ class Workload:
 
     urn: str
     kind: str
-    """Deployment, StatefulSet, DaemonSet, Job, JobSet, TrainJob, RayCluster, …"""
+    """Deployment, StatefulSet, DaemonSet, Job, JobSet, TrainJob, RayCluster, InferenceService, …"""
     name: str
     namespace: str
     cluster: str

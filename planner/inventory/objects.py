@@ -20,9 +20,13 @@ CLUSTER_SCOPED = frozenset(
     {"Namespace", "Node", "PersistentVolume", "StorageClass", "ClusterRole", "ClusterRoleBinding", "PriorityClass",
      "CustomResourceDefinition", "IngressClass", "RuntimeClass", "ClusterQueue", "ResourceFlavor", "Cohort", "Topology",
      "NodePool", "EC2NodeClass", "ComputeClass", "Network", "GKENetworkParamSet", "NodeOverlay",
-     "WorkloadPriorityClass", "ClusterTrainingRuntime", "GatewayClass"}
+     "WorkloadPriorityClass", "ClusterTrainingRuntime", "GatewayClass",
+     "ClusterServingRuntime", "ClusterStorageContainer"}
 )  # fmt: skip
 """Kinds without a namespace, so far as a plan doesn't say it by giving one."""
+
+INSTALLERS = ("KnativeServing", "KnativeEventing")
+"""Kinds for which an operator installs pods of its own beside them, as a chart would."""
 
 NAMESPACE = "kubernetes:core/v1:Namespace"
 

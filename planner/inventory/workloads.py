@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from planner.inventory import kserve
 from planner.inventory.model import Workload
 from planner.inventory.ray import CLUSTERS, ray
 from planner.inventory.references import at, items, mapping
@@ -23,6 +24,9 @@ _CONTROLLERS = {
 }
 _GANGS = frozenset({"Job", "JobSet", "TrainJob", "RayJob", "RayCluster", "MPIJob", "PyTorchJob", "LeaderWorkerSet"})
 """Kinds whose pods are of use only together, if they are more than one."""
+
+_HELD = (*RUNTIMES, *kserve.RUNTIMES)
+"""Kinds whose pods are others' to start."""
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label: the LocalQueue that admits a job (https://kueue.sigs.k8s.io/docs/reference/labels-and-annotations/)."""
@@ -43,7 +47,7 @@ def workloads(
     scaled = _scaled(resources, namespace_of)
     runtimes: dict[str, list[tuple[Resource, str]]] = {}
     for resource in resources:
-        if _kind(resource) in RUNTIMES:
+        if _kind(resource) in _HELD:
             runtimes.setdefault(_where(resource, cluster_of), []).append((resource, namespace_of(resource)))
     for resource in resources:
         kind, name = _kind(resource), _text(at(resource.inputs, "metadata.name")) or resource.name
@@ -95,8 +99,11 @@ def _templates(
         else:
             count = 0 if kind == "DaemonSet" else number(at(resource.inputs, "spec.replicas"), 1)
             yield Template("", pod, count, count)
-    elif resource.type.split(":")[1].count(".") < 1 or resource.type.endswith(":Release") or kind in RUNTIMES:
+    elif resource.type.split(":")[1].count(".") < 1 or resource.type.endswith(":Release") or kind in _HELD:
         return
+    elif kind == kserve.KIND:
+        runtime = kserve.runtime_of(resource, runtimes, namespace_of(resource))
+        yield from kserve.inference_service(resource, name, runtime)
     elif kind == "TrainJob":
         # Pods of a runtime that somebody else installs are in no plan.
         if runtime := runtime_of(resource, runtimes, namespace_of(resource)):

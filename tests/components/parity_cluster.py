@@ -11,6 +11,7 @@ EKS, GKE, GKE_NODES = "aws:eks/cluster:", "gcp:container/cluster:", "gcp:contain
 ADDON, RELEASE = "aws:eks/addon:", "kubernetes:helm.sh/v3:Release"
 TEMPLATE, NODE_CLASS = "aws:ec2/launchTemplate:", "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
 GPU = "nodeConfig.guestAccelerators"
+KNATIVE = "kubernetes:operator.knative.dev/v1beta1:KnativeServing"
 CLUSTER_QUEUE = "kubernetes:kueue.x-k8s.io/v1beta2:ClusterQueue"
 
 
@@ -166,6 +167,25 @@ FEATURES = [
         "Operators of training jobs, where a pool trains",
         "node_pools.purpose",
         *[Offered("Kubeflow Trainer, KubeRay", lambda p: {"kubeflow-trainer", "kuberay-operator"} <= charts(p))] * 2,
+    ),
+    feature(
+        "KServe's operator, where it is asked for",
+        "kserve",
+        *[Offered("cert-manager, KServe", lambda p: {"cert-manager", "kserve-crd", "kserve-resources"} <= charts(p))]
+        * 2,
+        change=lambda args: {**args, "kserve": "raw"},
+    ),
+    feature(
+        "Knative beside it, for servers that scale to zero",
+        "kserve",
+        *[Offered("Knative with Kourier", lambda p: values(p, KNATIVE, "spec.ingress.kourier.enabled") == [True])] * 2,
+        change=lambda args: {**args, "kserve": "serverless"},
+    ),
+    feature(
+        "CPU and memory of pods for autoscalers",
+        "",
+        Offered("metrics-server", lambda p: "metrics-server" in values(p, ADDON, "addonName")),
+        Offered("Google's own", lambda p: values(p, GKE) != []),
     ),
     feature(
         "NCCL's plugin for the fabric",

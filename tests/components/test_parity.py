@@ -22,6 +22,7 @@ from tests.components import (
     parity_route,
     parity_scaling,
     parity_serverless,
+    parity_serving,
     parity_storage,
     parity_training,
 )
@@ -37,6 +38,7 @@ FEATURES: list[Feature] = sorted(
         *parity_queue.FEATURES,
         *parity_training.FEATURES,
         *parity_platform.FEATURES,
+        *parity_serving.FEATURES,
         *parity_inference.FEATURES,
         *parity_scaling.FEATURES,
         *parity_route.FEATURES,
@@ -52,7 +54,7 @@ PLUMBING = {
     *("network_id", "network_cidr", "private_subnet_ids", "pod_subnet_ids", "pod_range_name", "service_range_name"),
     *("fabric_security_group_id", "gpudirect_networks", "gpudirect_subnetworks", "node_security_group_id", "zones"),
     *("workload_identity_pool", "hosted_zone_id", "certificate_domain", "domain", "regions.region", "regions.targets"),
-    *("image", "service", "service_annotations", "node_pools.name", "models.size_gib", "models.gpus"),
+    *("image", "fetch_image", "service", "service_annotations", "node_pools.name", "models.size_gib", "models.gpus"),
 }
 EMPTY = {
     ("RegionalNetwork", "aws"): {"podRangeName", "serviceRangeName", "gpudirectNetworks", "gpudirectSubnetworks"},

@@ -211,12 +211,26 @@ def _asked(one: Object, workload: Workload) -> Iterator[tuple[str, int | None]]:
         target = endpoint.get("targetPort", endpoint.get("port"))
         if target in (None, UNKNOWN):
             continue
+        if (moved := _relabelled(endpoint)) is not None:
+            yield "", moved
+            continue
         number = number_of(target)
         named = next((p for p in ports([workload]) if p.get("name") == target), None)
         if number is not None:
             yield "", number
         elif named is not None:  # one that isn't declared, `port-exists` tells
             yield str(target), number_of(named.get("containerPort"))
+
+
+def _relabelled(endpoint: Any) -> int | None:
+    """The port that a monitor scrapes in place of the declared one: its address is rewritten to end in it.
+
+    https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabel_config
+    """
+    for rule in maps(endpoint, "relabelings"):
+        if rule.get("targetLabel") == "__address__":
+            return number_of(str(rule.get("replacement")).rpartition(":")[2])
+    return None
 
 
 def _lets_in(policy: Object, name: str, number: int | None) -> bool:

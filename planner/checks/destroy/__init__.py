@@ -64,6 +64,7 @@ DEFINED_BY = {
     "trainer.kubeflow.org": ("kubeflow-trainer", "trainer"),
     "serving.kserve.io": ("kserve-crd", "kserve"),
     "leaderworkerset.x-k8s.io": ("lws",),
+    "operator.knative.dev": ("knative-operator",),
     "nvidia.com": ("gpu-operator",),
 }
 """Group of custom resources -> charts that bring their definitions (the projects' charts, November 2026). Groups that a

@@ -57,9 +57,9 @@ def test_dev_costs_what_it_comes_to_by_hand(simulated_plan):
     )
     assert by["compute"].largest == pytest.approx(730 * (always + 2 * 0.4032 + 3 * 0.8048 + 1.1267))
 
-    # Storage, expected. Boot disks: 3 of 100 GiB, 2 + 0.5 + 0.5 + training of 200 GiB. The bucket: 500 GiB, aged 0 to 730
-    # days: 30 days standard, 60 infrequent access, 640 instant retrieval. 500 GiB are 8,000 objects of 64 MiB: 800 are
-    # written a month and moved twice, each is read twice. Its logs: 20 GiB, 320 objects.
+    # Storage, expected. Boot disks: 3 of 100 GiB, 2 + 0.5 + 0.5 + training of 200 GiB. The bucket: 500 GiB, aged 0 to
+    # 730 days: 30 days standard, 60 infrequent access, 640 instant retrieval. 500 GiB are 8,000 objects of 64 MiB: 800
+    # are written a month and moved twice, each is read twice. Its logs: 20 GiB, 320 objects.
     disks = (3 * 100 + (3 + training) * 200) * 0.08
     bucket = 500 * (30 * 0.023 + 60 * 0.0125 + 640 * 0.004) / 730
     requests = 0.8 * (0.005 + 0.01 + 0.02) + 16 * 0.0004

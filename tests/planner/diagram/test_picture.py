@@ -100,8 +100,12 @@ def test_requests_lead_from_the_clients_to_every_server(inventory):
 def test_models_come_from_the_bucket_of_their_region(inventory):
     found = picture(inventory)
     models = [flow for flow in found.flows if flow.kind == "models"]
+    servers = [
+        one for one in inventory.workloads for first in one.spec.get("initContainers", ()) if first["name"] == "fetch"
+    ]
     services = [one for one in serverless(inventory) if one.urn in found.boxes]
-    assert len(models) == len(inventory.clusters) + len(services)
+    assert {one.cluster for one in servers} == {one.urn for one in inventory.clusters}
+    assert len(models) == len(servers) + len(services)
     assert services
     assert {one.urn for one in services} <= {flow.target for flow in models}
     for flow in models:
