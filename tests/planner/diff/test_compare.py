@@ -72,6 +72,7 @@ def test_a_cluster_with_another_name_is_replaced_and_fails(simulated, environmen
         "us-east-1-triton-prepull in aws:us-east-1 (a pod on each machine)",
         "us-east-1-triton in aws:us-east-1 (2 to 8 pods)",
         "us-east-1-triton-embeddings in aws:us-east-1 (2 to 4 pods)",
+        "us-east-1-route in aws:us-east-1 (2 to 6 pods)",
     )
     # What is in the cluster by its name goes too, and nothing of another region.
     followers = [c for c in comparison.of("replace") if c.follows]
