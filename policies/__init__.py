@@ -8,6 +8,7 @@ from types import ModuleType
 from policies import (
     encryption,
     identity,
+    kubernetes_gateways,
     kubernetes_images,
     kubernetes_objects,
     kubernetes_pools,
@@ -37,6 +38,7 @@ MODULES: tuple[ModuleType, ...] = (
     kubernetes_pools,
     kubernetes_objects,
     kubernetes_secrets,
+    kubernetes_gateways,
     serverless,
 )
 """Where policies are declared; every `Policy` in them counts."""

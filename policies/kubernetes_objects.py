@@ -9,6 +9,7 @@ from planner.inventory import Inventory
 from planner.inventory.objects import INSTALLERS, Object, Objects, objects_in
 from planner.plan import UNKNOWN, Resource
 from policies.declare import Parameters, Violation, at, each, on, resource_policy, stack_policy, texts
+from policies.kubernetes_gateways import ENVOY_PROXY, service_type
 from policies.kubernetes_pods import POD_TYPES, Pod, combined, pods
 
 NAMESPACE = "kubernetes:core/v1:Namespace"
@@ -177,14 +178,14 @@ def charts_pinned(release: Resource, _: Parameters) -> Iterator[str]:
 @resource_policy(
     "no-load-balancer-services",
     "Load balancers and open ports are made by Pulumi, not by a controller behind its back",
-    types=("kubernetes:core/v1:Service",),
+    types=("kubernetes:core/v1:Service", ENVOY_PROXY),
     risk="high",
     why="https://kubernetes.io/docs/concepts/services-networking/service/#publishing-services-service-types",
     fix="Make the Service a ClusterIP, and bind it to a target group or NEG of a RegionalEndpoint.",
     parameters={"allowed": ["ClusterIP", "ExternalName"]},
 )
 def no_load_balancer_services(service: Resource, parameters: Parameters) -> Iterator[str]:
-    kind = at(service, "spec.type", "ClusterIP")
+    kind = service_type(service) if service.type == ENVOY_PROXY else at(service, "spec.type", "ClusterIP")
     if kind != UNKNOWN and kind not in parameters["allowed"]:
         yield (
             f"is of type {kind}; allowed are {', '.join(parameters['allowed'])}: what a controller makes is outside "

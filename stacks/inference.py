@@ -29,7 +29,7 @@ from components.storage.volumes import claim_name
 from stacks import scaling
 from stacks.devices import mig_profile, serving_pool, shared_by
 from stacks.servers import kserve, tensorflow
-from stacks.serving import Model, Serverless
+from stacks.serving import Model, Serverless, Serving
 from stacks.settings import Region, Settings
 
 
@@ -102,11 +102,7 @@ class RegionalInference:
                 "warm_machines": serving.warm_machines.get(self._region.region, 0),
                 **({"prepull_images": list(serving.prepull_images)} if serving.prepull_images is not None else {}),
                 **({"weights_claim": claim_name("warm")} if serving.weights_from_warm_tier else {}),
-                **(
-                    {"cold_start_objective_s": serving.cold_start_objective_s}
-                    if serving.cold_start_objective_s is not None
-                    else {}
-                ),
+                **_cold_start(serving),
             },
             self._in_cluster(*([self._queue] if self._queue else ())),
         )
@@ -246,6 +242,19 @@ def _model(model: Model) -> dict[str, Any]:
     return model.model_dump(
         include={"name", "version", "size_gib", "gpus", "over_pcie", "device_memory_gib", "group"}, exclude_none=True
     )
+
+
+def _cold_start(serving: Serving) -> dict[str, Any]:
+    """What was measured, and the objective, without what isn't given."""
+    measured = serving.cold_start
+    given = {
+        "load_bandwidth_gib_s": measured.load_gib_s,
+        "claim_bandwidth_gib_s": measured.claim_gib_s,
+        "device_bandwidth_gib_s": measured.device_gib_s,
+        "cold_start_objective_s": serving.cold_start_objective_s,
+        "cold_start": measured.model_dump(include={"node_s", "image_s", "server_s"}, exclude_none=True) or None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _of_group(models: Sequence[Model]) -> dict[str, Any]:

@@ -21,10 +21,10 @@ class Forecast(Part):
 
     requests_per_replica_s: Rate
     """requests a second that one replica serves within its objective, as `python -m workloads.serving tune` finds"""
-    method: Literal["trend", "day", "week"] = "trend"
-    """trend: the last minutes go on as they went; day, week: it is as it was then"""
-    growth: Annotated[float, Field(ge=1)] = 2.0
-    """the forecast is at most this many times the most that came in the last minutes"""
+    method: Literal["level", "trend", "day", "week"] = "level"
+    """level: as many as in the busiest of the last minutes; trend: they go on; day, week: as it was then"""
+    growth: Annotated[float, Field(ge=1)] | None = None
+    """but for level: at most this many times the most that came in the last minutes; absent: 2"""
     utilization: Annotated[float, Field(ge=0.01, le=1)] = 0.8
     """part of requestsPerReplicaS that a replica is meant to get"""
 
@@ -78,7 +78,7 @@ def shared(models: Sequence[Model]) -> dict[str, Any]:
     written = {
         "pending_requests": min((one.pending_requests for one in every if one.pending_requests), default=None),
         "forecasts": [
-            {"model": model.name, **model.scaling.forecast.model_dump()}
+            {"model": model.name, **model.scaling.forecast.model_dump(exclude_none=True)}
             for model in models
             if model.scaling and model.scaling.forecast
         ],

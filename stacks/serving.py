@@ -29,6 +29,23 @@ class Route(Part):
     """most proxies in each region"""
 
 
+class ColdStart(Part):
+    """What was measured of cold starts, the same in each region; what is absent stays an estimate."""
+
+    node_s: Annotated[float, Field(ge=0)] | None = None
+    """seconds until a machine is there, with driver and device plugin; absent: 300"""
+    image_s: Annotated[float, Field(ge=0)] | None = None
+    """seconds to pull and unpack the image; absent: 150"""
+    server_s: Annotated[float, Field(ge=0)] | None = None
+    """seconds of Triton itself, and of its models' warm-up; absent: 60"""
+    load_gib_s: Annotated[float, Field(gt=0)] | None = None
+    """GiB/s from the object store to local disk; absent: 0.25"""
+    claim_gib_s: Annotated[float, Field(gt=0)] | None = None
+    """GiB/s from the region's shared file system to local disk; absent: 0.25"""
+    device_gib_s: Annotated[float, Field(gt=0)] | None = None
+    """GiB/s from local disk to each accelerator; absent: 0.5"""
+
+
 class Serving(Part):
     """The inference server."""
 
@@ -42,6 +59,8 @@ class Serving(Part):
     """images that machines pull ahead, such as the next one, besides the one that serves; absent: not even that"""
     weights_from_warm_tier: bool = False
     """copy models into the region's shared file system once, and start pods from there instead of the object store"""
+    cold_start: ColdStart = ColdStart()
+    """what was measured of cold starts"""
     cold_start_objective_s: Annotated[float, Field(gt=0)] | None = None
     """seconds that one more replica may take by the estimate, from wish to first answer; absent: any"""
     route: Route | None = None

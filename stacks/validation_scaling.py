@@ -29,6 +29,10 @@ def problems(models: Mapping[int, Model], regions: list[Region]) -> Iterator[Pro
             for field, key in _ONLY_TO_ZERO.items():
                 if value := getattr(scaling, field):
                     yield Problem(f"{path}.scaling.{key}", value, "none without toZero")
+        forecast = scaling.forecast if scaling is not None else None
+        if forecast is not None and forecast.method == "level" and forecast.growth is not None:
+            accepted = "none for a level, which is never above what came"
+            yield Problem(f"{path}.scaling.forecast.growth", forecast.growth, accepted)
     yield from _alike(models, regions)
 
 

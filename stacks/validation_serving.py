@@ -134,6 +134,7 @@ def _cold_start(
         warm=region.region in serving.warm_machines,
         pulled=serving.prepull_images is not None,
         claim=serving.weights_from_warm_tier,
+        **serving.cold_start.model_dump(),
     )
     found = cold_start.cold_start([(model.size_gib, model.gpus) for model in models], helped)
     if said := cold_start.beyond(found, objective_s):

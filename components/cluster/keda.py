@@ -47,6 +47,13 @@ def keda() -> dict[str, Any]:
         "topologySpreadConstraints": {
             component: [{**spread, "labelSelector": {"matchLabels": {"app": app}}}] for component, app in pods.items()
         },
+        # It scales Deployments and StatefulSets alone, and no trigger of ours needs a Secret. The chart's default, "any
+        # kind", would let it read every object of the cluster.
+        "rbac": {"enabledCustomScaledRefKinds": False},
+        "permissions": {
+            "operator": {"restrict": {"secret": True}},
+            "metricServer": {"restrict": {"secret": True}},
+        },
         "prometheus": {"operator": {"enabled": True, "serviceMonitor": {"enabled": True}}},
     }
 

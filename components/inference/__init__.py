@@ -1,4 +1,4 @@
-"""Inference: models served on a cluster or without one: how it starts, scales and is closed off, and the way to it."""
+"""Inference: models served on a cluster or without one, how that starts, scales and is closed off, and its routes."""
 
 from components.inference.inference_route import InferenceRoute, InferenceRouteArgs, RouteBackendArgs
 from components.inference.kserve_inference import KServeInference, KServeInferenceArgs, KServeModelArgs
@@ -10,11 +10,19 @@ from components.inference.tensorflow_serving import (
     TensorFlowServing,
     TensorFlowServingArgs,
 )
-from components.inference.triton_inference import ModelArgs, TritonInference, TritonInferenceArgs
+from components.inference.triton_inference import (
+    ColdStartArgs,
+    GroupArgs,
+    ModelArgs,
+    TritonInference,
+    TritonInferenceArgs,
+)
 
 __all__ = [
     "BatchingArgs",
+    "ColdStartArgs",
     "ForecastArgs",
+    "GroupArgs",
     "InferenceRoute",
     "InferenceRouteArgs",
     "KServeInference",

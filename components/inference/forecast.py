@@ -3,6 +3,16 @@
 Forecasts of traffic are poor (one-day autocorrelation of a production service: 0.08 to 0.53), and ones that multiply
 explode after a gap. So each is held to a multiple of what just came, says nothing unless the history that it is made of
 is whole, and is one trigger among others, of which the highest counts: it can only raise.
+
+The best of them says that as much comes as just came, and is the default. Simulated once, in November 2026, with a
+simple model of the autoscaler, on two traces of a production service (ServeGen, 14 days in 10-minute steps), a replica
+taking 15 minutes: machine hours against an oracle that waits for none, and part of the time overloaded, `utilization`
+0.8:
+
+    only when requests wait   1.16 times, 8.7 %    1.12 times, 4.9 %
+    level                     1.33 times, 1.4 %    1.32 times, 1.5 %
+    trend                     1.39 times, 3.3 %    1.35 times, 2.2 %
+    day                       1.42 times, 3.7 %    1.33 times, 2.6 %
 """
 
 from __future__ import annotations
@@ -21,7 +31,8 @@ FORECAST = "aicloud:triton_requests:forecast"
 """Recorded series: requests a second that are expected, by namespace, deployment, model and method."""
 
 SEASONS_S = {"day": 86_400, "week": 604_800}
-METHODS = ("trend", *SEASONS_S)
+METHODS = ("level", "trend", *SEASONS_S)
+DEFAULT_METHOD = "level"
 DEFAULT_GROWTH = 2.0
 DEFAULT_UTILIZATION = 0.8
 """At 80 % an autoscaler took 1.18 times the machine hours of an oracle, at 70 % 1.35 times (production traces)."""
@@ -31,7 +42,7 @@ INTERVAL_S = 30
 _WHOLE = 0.9
 """Part of the samples that must be there: rules miss an evaluation now and then, and a restart misses more."""
 _HISTORY_S = 900
-"""Least seconds that a trend is taken from. It is never shorter than what it is prolonged by."""
+"""Least seconds that a level or a trend is taken from. A trend is never longer prolonged than it was."""
 _AROUND_S = 600
 """Seconds around the same time of another day of which the busiest counts: people are not on time."""
 
@@ -42,7 +53,7 @@ class Forecast:
 
     model: str
     requests_per_replica_s: float
-    method: str = "trend"
+    method: str = DEFAULT_METHOD
     growth: float = DEFAULT_GROWTH
     utilization: float = DEFAULT_UTILIZATION
 
@@ -62,7 +73,7 @@ def forecast_of(args: ForecastArgs) -> Forecast:
     return Forecast(
         args["model"],
         float(args["requests_per_replica_s"]),
-        args.get("method", "trend"),
+        args.get("method", DEFAULT_METHOD),
         float(args.get("growth", DEFAULT_GROWTH)),
         float(args.get("utilization", DEFAULT_UTILIZATION)),
     )
@@ -92,11 +103,13 @@ def rule_groups(
 
 def expression(one: Forecast, series: str, ahead_s: int) -> str:
     """PromQL of the forecast from the recorded `series`: the estimate, or the ceiling where it is above that, if all
-    history is whole; at least 0."""
+    history is whole; at least 0. A level is what came, and needs no ceiling."""
     history = max(_HISTORY_S, math.ceil(ahead_s / 60) * 60)
     recent = f"{series}[{history}s]"
     ceiling = f"{one.growth:g} * max_over_time({recent})"
     whole = [f"count_over_time({recent}) >= {_samples(history)}"]
+    if one.method == "level":
+        return f"max_over_time({recent}) and ({whole[0]})"
     if one.method == "trend":
         estimate = f"clamp_min(predict_linear({recent}, {ahead_s}), 0)"
     else:

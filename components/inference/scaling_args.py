@@ -26,9 +26,11 @@ class ForecastArgs(TypedDict):
     requests_per_replica_s: float
     """Requests a second that one replica serves within its objective, as `python -m workloads.serving tune` finds."""
     method: NotRequired[str]
-    """`trend`: the last minutes go on as they went. `day` or `week`: it is as it was then. Default `trend`."""
+    """`level`: as many as in the busiest of the last minutes. `trend`: the last minutes go on as they went. `day` or
+    `week`: it is as it was then. Default `level`, which did best on traces (components.inference.forecast)."""
     growth: NotRequired[float]
-    """The forecast is at most this many times the most that came in the last minutes, from 1; default 2."""
+    """But for `level`: the forecast is at most this many times the most that came in the last minutes, from 1; default
+    2."""
     utilization: NotRequired[float]
     """Part of `requests_per_replica_s` that a replica is meant to get, up to 1; default 0.8."""
 

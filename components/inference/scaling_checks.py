@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from components.inference.forecast import METHODS
+from components.inference.forecast import DEFAULT_METHOD, METHODS
 from components.inference.scaling import LONGEST_NAME
 
 if TYPE_CHECKING:
@@ -79,7 +79,11 @@ def _check_forecasts(where: str, forecasts: Collection[ForecastArgs], models: Co
     seen: set[tuple[str, str]] = set()
     for index, one in enumerate(forecasts):
         here = f"{where}: scaling.forecasts[{index}]"
-        method, growth, utilization = one.get("method", "trend"), one.get("growth", 1.0), one.get("utilization", 1.0)
+        method, growth, utilization = (
+            one.get("method", DEFAULT_METHOD),
+            one.get("growth", 1.0),
+            one.get("utilization", 1.0),
+        )
         if one["model"] not in models:
             raise ValueError(f"{here}.model is {one['model']!r}; the server has {', '.join(sorted(models))}")
         if method not in METHODS:
@@ -87,6 +91,10 @@ def _check_forecasts(where: str, forecasts: Collection[ForecastArgs], models: Co
         if not _LEAST <= one["requests_per_replica_s"] < math.inf:
             rate = one["requests_per_replica_s"]
             raise ValueError(f"{here}.requests_per_replica_s is {rate!r}; accepted is a number above 0")
+        if method == "level" and "growth" in one:
+            raise ValueError(
+                f"{here}.growth is {growth!r}; accepted is none for a level, which is never above what came"
+            )
         if not 1 <= growth < math.inf:
             raise ValueError(f"{here}.growth is {growth!r}; accepted is 1 or more")
         if not 0.01 <= utilization <= 1:

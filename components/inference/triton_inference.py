@@ -1,5 +1,6 @@
 """TritonInference: models served by Triton on one cluster, from a verified local copy, in groups of their own."""
 
+from dataclasses import replace
 from typing import NotRequired, Optional, TypedDict
 
 import pulumi
@@ -294,10 +295,11 @@ class TritonInference(pulumi.ComponentResource):
             after=after,
             opts=child,
         )
+        serving = shared
         if shared.claim:
             models = [model for group in groups for model in group.models]
-            after.append(weights.mirror(models, args["cloud"], shared))
-        built = {group.name: model_group.build(group, shared) for group in groups}
+            serving = replace(shared, after=[*after, weights.mirror(models, args["cloud"], shared)])
+        built = {group.name: model_group.build(group, serving) for group in groups}
         if warm := int(args.get("warm_machines", 0)):
             standby.warm_pool(groups, warm, shared)
         if "prepull_images" in args:

@@ -96,7 +96,6 @@ def mirror(models: Sequence[Model], cloud: str, shared: Shared) -> pulumi.Resour
             shared.opts,
             pulumi.ResourceOptions(
                 depends_on=[*shared.after, traffic],
-                delete_before_replace=True,
                 custom_timeouts=pulumi.CustomTimeouts(create="1h", update="1h"),
             ),
         ),

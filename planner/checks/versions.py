@@ -12,10 +12,12 @@ from typing import Any
 from planner.checks.versions_table import (
     APIS,
     CHARTS,
+    CLOUD_RUN_DRIVERS,
     CUDA_DRIVERS,
     EKS_IMAGE_DRIVERS,
     NODES_BEHIND,
     OPERATOR_DRIVERS,
+    SAGEMAKER_DRIVERS,
     STRICT,
     TRITON_CUDA,
     Version,
@@ -27,6 +29,7 @@ from planner.inventory.documents import parsed
 from planner.inventory.model import Cluster, MachineType, Workload
 from planner.inventory.references import at, items, mapping, texts
 from planner.inventory.rungs import RELEASE
+from planner.inventory.serverless import serverless
 from planner.plan import UNKNOWN, Resource
 from planner.rules import Rules
 
@@ -76,6 +79,7 @@ def findings(inventory: Inventory, rules: Rules) -> Iterator[Finding]:
                 yield from _chart(release, cluster)
     yield from _apis(releases, inventory)
     yield from _drivers(releases, inventory, rules)
+    yield from _service_drivers(inventory, rules)
 
 
 def _releases(inventory: Inventory) -> dict[str, dict[str, Resource]]:
@@ -201,6 +205,28 @@ def _drivers(releases: Mapping[str, Mapping[str, Resource]], inventory: Inventor
                         subject=what,
                         severity="error" if least else "warning",
                     )
+
+
+def _service_drivers(inventory: Inventory, rules: Rules) -> Iterator[Finding]:
+    """Of services and endpoints without a cluster, where it is known which driver they get."""
+    given = rules.parameter(DRIVER, "images")
+    images = given if isinstance(given, Mapping) else {}
+    for service in serverless(inventory):
+        driver = SAGEMAKER_DRIVERS.get(service.machine_image) or CLOUD_RUN_DRIVERS.get(service.accelerator)
+        cuda = cuda_of(service.image, images) if service.image else ()
+        if driver is None or not cuda:
+            continue
+        native, with_package = CUDA_DRIVERS.get(cuda[0], (0, 0))
+        # On Cloud Run there is no newer one to be had, and the image's own entry point puts its package to use.
+        packaged = service.kind == "cloud-run" and _carries_package(service.image, images)
+        needed = with_package if packaged else native
+        if driver < needed:
+            yield DRIVER.finding(
+                f"driver {driver} of {service.machine_image or 'Cloud Run'} does not run CUDA {_dotted(cuda)} of "
+                f"{service.image}: it takes {needed} or later",
+                inventory.plan.by_urn[service.urn],
+                subject=service.machine_image or service.accelerator,
+            )
 
 
 def cuda_of(image: str, images: Mapping[str, Any] | None = None) -> Version:

@@ -223,6 +223,19 @@ EKS_IMAGE_DRIVERS: tuple[tuple[str, str], ...] = (
 """Release of an AL2023 NVIDIA image -> branch of its driver: https://github.com/awslabs/amazon-eks-ami, CHANGELOG.md.
 The step from 570 to 580 went from 1.34 (20251023) to 1.29 (20251120); the later date stands for all."""
 
+SAGEMAKER_DRIVERS: dict[str, int] = {
+    "al2-ami-sagemaker-inference-gpu-2": 535,
+    "al2-ami-sagemaker-inference-gpu-2-1": 535,
+    "al2-ami-sagemaker-inference-gpu-3-1": 550,
+    "al2023-ami-sagemaker-inference-gpu-4-1": 580,
+}
+"""`inferenceAmiVersion` of an endpoint -> branch of its driver; all but the first leave `cuda-compat` alone. From the
+description of ProductionVariant in SageMaker's API, botocore's copy of 2026-11."""
+
+CLOUD_RUN_DRIVERS: dict[str, int] = {"nvidia-l4": 535}
+"""Accelerator of a service -> branch of the driver that Cloud Run brings, which nobody can choose.
+https://cloud.google.com/run/docs/configuring/services/gpu, copies of 2025-11, read 2026-11-29."""
+
 CUDA_DRIVERS: dict[int, tuple[int, int]] = {11: (450, 418), 12: (525, 470), 13: (580, 535)}
 """CUDA -> first driver branch that runs it, and the oldest that runs it on data centre GPUs with the `cuda-compat`
 package that NVIDIA's images carry. https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html;

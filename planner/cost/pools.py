@@ -52,23 +52,26 @@ def _pool(reader: Reader, pool: Pool) -> Iterator[Line | Unpriced]:
 def counts(pool: Pool, share: float, needed: float = 0) -> list[Amount]:
     """Machines of each rung of a pool at low, expected and largest use.
 
-    `share` of what is between the pool's fewest and most machines runs on average, but at least `needed` machines.
-    They fill the ladder from its first rung. What is reserved is paid whether it runs or not. A rung without a limit
-    counts for its fewest machines: its line is marked as unbounded.
+    `share` of what is between the pool's fewest and most machines runs on average. `needed` machines run in any case:
+    for the fewest replicas, and for placeholders. They fill the ladder from its first rung. What is reserved is paid
+    whether it runs or not. A rung without a limit counts for its fewest machines: its line is marked as unbounded.
     """
     limits = [rung.max if rung.max is not None else rung.min for rung in pool.rungs]
     most, fewest = sum(limits), sum(rung.min for rung in pool.rungs)
     running = min(most, max(fewest + share * (most - fewest), needed))
     left = running - fewest
+    anyway = min(most, max(fewest, needed)) - fewest
     found = []
     for rung, limit in zip(pool.rungs, limits, strict=True):
         more = min(left, max(0, limit - rung.min))
         left -= more
+        least = min(anyway, max(0, limit - rung.min))
+        anyway -= least
         most_here = max(limit, rung.min)
         if rung.kind == "reservation":
             found.append(Amount.of(float(most_here)))
         else:
-            found.append(Amount(float(rung.min), rung.min + more, float(most_here)))
+            found.append(Amount(float(rung.min + least), rung.min + more, float(most_here)))
     return found
 
 

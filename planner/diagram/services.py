@@ -8,10 +8,9 @@ from planner.diagram.picture import Box, Flow, Row
 from planner.diagram.tiers import Store
 from planner.diagram.words import TIMES, plural, span
 from planner.inventory.inventory import Inventory
-from planner.inventory.serverless import CONFIGURATION, ENDPOINT, Serverless, serverless
+from planner.inventory.serverless import CONFIGURATION, ENDPOINT, MODEL, Serverless, serverless
 from planner.plan import Resource
 
-MODEL = "aws:sagemaker/model:Model"
 PARTS = frozenset({"gcp:cloudrunv2/service:Service", "gcp:cloudrunv2/serviceIamMember:ServiceIamMember", ENDPOINT,
                    CONFIGURATION, MODEL})  # fmt: skip
 """What a box stands for, so that it is not counted among what is also there."""

@@ -14,6 +14,7 @@ from planner.plan import UNKNOWN, Resource
 CLOUD_RUN = "gcp:cloudrunv2/service:Service"
 ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
 CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
+MODEL = "aws:sagemaker/model:Model"
 SCALABLE = "aws:appautoscaling/target:Target"
 
 CLOUD_RUN_MOST = 100
@@ -35,6 +36,10 @@ class Serverless:
     """GPUs of an instance of Cloud Run."""
     instance_type: str
     """Of SageMaker's instances, such as `ml.g6.xlarge`; else empty."""
+    image: str
+    """Of the container with the model; empty where only the cloud knows it."""
+    machine_image: str
+    """Of SageMaker's instances, by which they have their driver; empty: the cloud's choice."""
     cpu: float
     memory_gib: float
     """Both 0 where an instance type brings them along."""
@@ -73,6 +78,8 @@ def _cloud_run(inventory: Inventory, service: Resource) -> Serverless:
         accelerator=accelerator if isinstance(accelerator, str) and gpus else "",
         accelerators=gpus,
         instance_type="",
+        image=next((text for one in items(template, "containers") if (text := _text(at(one, "image")))), ""),
+        machine_image="",
         cpu=float(sum(known(one.get("cpu", 1)) or 0 for one in limits)) or 1.0,
         memory_gib=float(sum(known(one.get("memory", "512Mi")) or 0 for one in limits)) / GIB or 0.5,
         min=_count(scaling.get("minInstanceCount"), 0),
@@ -86,6 +93,7 @@ def _endpoint(inventory: Inventory, endpoint: Resource) -> Iterator[Serverless]:
     targets = [one for one in inventory.plan.of_type(SCALABLE) if _scales(inventory, one, endpoint)]
     for configuration in inventory.references(endpoint, "endpointConfigName", CONFIGURATION):
         waits = bool(at(configuration.inputs, "asyncInferenceConfig"))
+        models = inventory.references(configuration, "productionVariants", MODEL)
         for variant in items(configuration.inputs, "productionVariants"):
             own, memory = mapping(variant), mapping(variant, "serverlessConfig")
             fewest = _count(memory.get("provisionedConcurrency") if memory else own.get("initialInstanceCount"), 0)
@@ -95,7 +103,6 @@ def _endpoint(inventory: Inventory, endpoint: Resource) -> Iterator[Serverless]:
                     target.inputs.get("maxCapacity"), None
                 )  # fmt: skip
             kind = "serverless" if memory else "asynchronous" if waits else "real-time"
-            instance = own.get("instanceType")
             yield Serverless(
                 urn=endpoint.urn,
                 name=endpoint.name,
@@ -103,7 +110,9 @@ def _endpoint(inventory: Inventory, endpoint: Resource) -> Iterator[Serverless]:
                 kind=kind,
                 accelerator="",
                 accelerators=0,
-                instance_type=instance if isinstance(instance, str) and instance != UNKNOWN else "",
+                instance_type=_text(own.get("instanceType")),
+                image=next((text for one in models if (text := _text(at(one.inputs, "primaryContainer.image")))), ""),
+                machine_image=_text(own.get("inferenceAmiVersion")),
                 cpu=0.0,
                 memory_gib=(_number(memory.get("memorySizeInMb")) or 0.0) / 1024,
                 min=fewest,
@@ -120,6 +129,10 @@ def _scales(inventory: Inventory, target: Resource, endpoint: Resource) -> bool:
         same = inventory.regions[target.urn] == inventory.regions[endpoint.urn]
         return same and named.split("/")[1:2] == [endpoint.inputs.get("name")]
     return endpoint.urn in target.property_dependencies.get("resourceId", ())
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and UNKNOWN not in value else ""
 
 
 def _number(value: Any) -> float | None:

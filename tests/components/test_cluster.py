@@ -136,6 +136,19 @@ def test_scaling_outlives_a_machine(cloud: str) -> None:
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
+def test_what_scales_reads_no_secrets_and_nothing_but_what_it_scales(cloud: str) -> None:
+    values = releases(default(cloud))["keda"].inputs["values"]
+    assert values["rbac"]["enabledCustomScaledRefKinds"] is False
+    assert {key: value["restrict"] for key, value in values["permissions"].items()} == {
+        "operator": {"secret": True},
+        "metricServer": {"secret": True},
+    }
+    context = releases(default(cloud))["keda-add-ons-http"].inputs["values"]
+    assert context["podSecurityContext"]["runAsNonRoot"] is True
+    assert context["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
 def test_requests_wait_as_long_as_a_pod_of_the_activator_stays(cloud: str) -> None:
     interceptor = releases(default(cloud))["keda-add-ons-http"].inputs["values"]["interceptor"]
     assert interceptor["drainTimeout"] == "0s"  # no other limit than the pod's own

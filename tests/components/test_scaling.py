@@ -128,7 +128,7 @@ def test_a_server_without_its_scaler_keeps_what_it_has_but_for_nothing() -> None
 def test_a_forecast_wants_replicas_and_keeps_none_awake() -> None:
     how = Scaling(2, 8, 50, forecasts=(Forecast("bert", 100, utilization=0.5),))
     trigger = scaling.triggers(TARGET, how)[-1]
-    assert (trigger["name"], trigger["metricType"]) == ("forecast-bert-trend", "AverageValue")
+    assert (trigger["name"], trigger["metricType"]) == ("forecast-bert-level", "AverageValue")
     assert trigger["metadata"]["threshold"] == trigger["metadata"]["activationThreshold"] == "50"
     assert trigger["metadata"]["ignoreNullValues"] == "true"  # no forecast wants nothing, and fails nothing
 
@@ -150,7 +150,7 @@ def test_what_the_trigger_asks_for_is_what_the_rules_record() -> None:
 
 
 def test_a_forecast_looks_ahead_as_long_as_a_replica_takes_to_start() -> None:
-    plan = plan_for(AWS, scaling={"forecasts": [FORECAST]})
+    plan = plan_for(AWS, scaling={"forecasts": [{**FORECAST, "method": "trend"}]})
     ahead = plan.one(DEPLOYMENT).inputs["spec"]["progressDeadlineSeconds"]
     expr = plan.one(RULES).inputs["spec"]["groups"][0]["rules"][1]["expr"]
     assert f", {ahead})" in expr
@@ -279,12 +279,19 @@ def test_the_scaler_comes_last(zero: Plan) -> None:
             {"scaling": {"forecasts": [FORECAST, {**FORECAST, "model": "gpt"}]}},
             "scaling.forecasts[1].model is 'gpt'; the server has bert, resnet50",
         ),
-        ({"scaling": {"forecasts": [FORECAST, FORECAST]}}, "scaling.forecasts[1] is the trend of bert, which is there"),
+        ({"scaling": {"forecasts": [FORECAST, FORECAST]}}, "scaling.forecasts[1] is the level of bert, which is there"),
         (
             {"scaling": {"forecasts": [{**FORECAST, "method": "month"}]}},
-            "scaling.forecasts[0].method is 'month'; accepted are 'trend', 'day', 'week'",
+            "scaling.forecasts[0].method is 'month'; accepted are 'level', 'trend', 'day', 'week'",
         ),
-        ({"scaling": {"forecasts": [{**FORECAST, "growth": 0.5}]}}, "scaling.forecasts[0].growth is 0.5"),
+        (
+            {"scaling": {"forecasts": [{**FORECAST, "method": "day", "growth": 0.5}]}},
+            "scaling.forecasts[0].growth is 0.5; accepted is 1 or more",
+        ),
+        (
+            {"scaling": {"forecasts": [{**FORECAST, "growth": 2}]}},
+            "scaling.forecasts[0].growth is 2; accepted is none for a level",
+        ),
         ({"scaling": {"forecasts": [{**FORECAST, "utilization": 1.5}]}}, "scaling.forecasts[0].utilization is 1.5"),
         (
             {"scaling": {"forecasts": [{**FORECAST, "requests_per_replica_s": 0.0}]}},

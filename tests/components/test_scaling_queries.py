@@ -134,13 +134,19 @@ def expected(rate: Rate, seconds: float, **how: Any) -> float | None:
     return scalar(one.query(TARGET.namespace, TARGET.deployment), history(rate, seconds, one, gap=gap), seconds)
 
 
-def test_what_is_steady_stays() -> None:
-    assert expected(steady(40), 1800) == pytest.approx(40, rel=1e-6)
+@pytest.mark.parametrize("method", ["level", "trend"])
+def test_what_is_steady_stays(method: str) -> None:
+    assert expected(steady(40), 1800, method=method) == pytest.approx(40, rel=1e-6)
+
+
+def test_a_level_is_the_busiest_of_the_last_minutes() -> None:
+    assert expected(lambda at: 90 if 1200 <= at < 1380 else 30, 1800) == pytest.approx(90)
+    assert expected(lambda at: 90 if 300 <= at < 480 else 30, 1800) == pytest.approx(30)
 
 
 def test_a_trend_goes_on_for_as_long_as_a_replica_takes_to_start() -> None:
     """From 50 by one a minute: after 30 minutes it is at 80, and 15 minutes later at 95."""
-    found = expected(lambda at: 50 + at / 60, 1800)
+    found = expected(lambda at: 50 + at / 60, 1800, method="trend")
     assert found == pytest.approx(95, abs=1.5)
 
 
@@ -150,14 +156,14 @@ def test_a_trend_is_held_to_what_just_came() -> None:
     def rise(at: float) -> float:
         return 10.0 if at < 1500 else 10 + (at - 1500)
 
-    held, free = (expected(rise, 1800, growth=growth) for growth in (1, 1000))
+    held, free = (expected(rise, 1800, method="trend", growth=growth) for growth in (1, 1000))
     assert held == pytest.approx(250, rel=0.05)
     assert free is not None
     assert free > 1.1 * 250
 
 
 def test_a_fall_is_never_below_zero() -> None:
-    assert expected(lambda at: max(0.0, 90 - at / 20), 1800) == 0
+    assert expected(lambda at: max(0.0, 90 - at / 20), 1800, method="trend") == 0
 
 
 @pytest.mark.parametrize("method", forecast.METHODS)
@@ -166,8 +172,9 @@ def test_a_history_with_gaps_says_nothing(method: str, gap: tuple[float, float])
     assert expected(steady(40), 1800, method=method, gap=gap) is None
 
 
-def test_a_short_history_says_nothing() -> None:
-    assert expected(steady(40), 600) is None
+@pytest.mark.parametrize("method", forecast.METHODS)
+def test_a_short_history_says_nothing(method: str) -> None:
+    assert expected(steady(40), 600, method=method) is None
 
 
 def yesterday(then: float, now: float, busy: tuple[float, float]) -> Callable[[float], float]:
@@ -231,7 +238,7 @@ PROMTOOL = shutil.which("promtool")
 
 def promtool_tests(directory: Path) -> Path:
     """Unit tests for `promtool test rules`: what this project's evaluator answers is what is expected."""
-    methods = [Forecast("bert", 100), Forecast("bert", 100, "day")]
+    methods = [Forecast("bert", 100, method) for method in ("level", "trend", "day")]
     groups = forecast.rule_groups(methods, TARGET.pods, TARGET.namespace, TARGET.deployment, TARGET.start_s)
     (directory / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
     cases = []

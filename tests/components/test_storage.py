@@ -53,6 +53,28 @@ class TestClaims:
         handles = [volume.inputs["spec"]["csi"]["volumeHandle"] for volume in volumes]
         assert len(set(handles)) == len(handles) == 6
 
+    def test_a_namespace_that_comes_later_gets_a_claim_of_its_own(self, cloud: str) -> None:
+        def declare() -> None:
+            cluster = kubernetes.Provider("cluster", kubeconfig="{}")
+            options = pulumi.ResourceOptions(providers=[cluster])
+            storage = TieredStorage("data", arguments(cloud), options)
+            later = kubernetes.core.v1.Namespace("later", opts=pulumi.ResourceOptions(provider=cluster))
+            storage.claim("warm", "later", [later])
+            with pytest.raises(ValueError, match="TieredStorage 'data': no tier 'tepid'; it has"):
+                storage.claim("tepid", "later")
+
+        plan = plan_of(declare)
+        claim = plan.one("kubernetes:core/v1:PersistentVolumeClaim", "data-warm-later")
+        assert (claim.inputs["metadata"]["namespace"], claim.inputs["metadata"]["name"]) == ("later", "warm")
+        assert plan.one("kubernetes:core/v1:Namespace").urn in claim.dependencies
+        others = plan.of_type("kubernetes:core/v1:PersistentVolumeClaim")
+        volumes = {plan.one("kubernetes:core/v1:PersistentVolume", other.name).urn for other in others}
+        assert len(volumes) == len(others) > 1
+        points = plan.of_type("aws:efs/accessPoint:AccessPoint")
+        assert [p.inputs["rootDirectory"]["path"] for p in points if p.name.endswith("-later")] == (
+            ["/later"] if cloud == "aws" else []
+        )
+
     def test_waits_for_what_makes_the_namespaces(self, cloud: str) -> None:
         def declare() -> None:
             cluster = kubernetes.Provider("cluster", kubeconfig="{}")

@@ -147,6 +147,15 @@ def _too_large(states: list[State]) -> None:
     container["resources"]["requests"]["cpu"] = "12"
 
 
+def _no_limit(states: list[State]) -> None:
+    _proxy(states, "us-west-2-route")["provider"]["kubernetes"]["envoyDeployment"].pop("container")
+
+
+def _load_balancer(states: list[State]) -> None:
+    """Nobody says what the Service shall be: Envoy Gateway makes a load balancer, open to the internet."""
+    _proxy(states, "us-central1-route")["provider"]["kubernetes"]["envoyService"].pop("type")
+
+
 def _no_metrics(states: list[State]) -> None:
     remove(states, ADDON, "us-west-2-cluster-metrics-server")
 
@@ -191,6 +200,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("proxies without a budget", "prod", "servers-have-a-disruption-budget", "eu-central-1-route", _no_budget),
     Fault("proxies in one zone", "prod", "servers-spread-over-zones", "europe-west4-route", _one_zone),
     Fault("proxies larger than a system machine", "staging", "pod-fits-a-pool", "us-west-2-route", _too_large),
+    Fault("proxies without a limit of memory", "staging", "gateway-proxies-are-bounded", "us-west-2-route", _no_limit),
+    Fault("proxies behind a load balancer of their own", "staging", "no-load-balancer-services", "us-central1-route",
+          _load_balancer),
     Fault("autoscaler of proxies without metrics", "staging", "resource-metrics-are-served", "us-west-2-route",
           _no_metrics),
     Fault("monitor of proxies at another port", "staging", "port-exists", "us-central1-route-podmonitor", _monitor),

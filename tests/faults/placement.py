@@ -236,6 +236,10 @@ def many_placeholders(states: list[State]) -> None:
     the(states, DEPLOYMENT, "eu-central-1-triton-warm")["inputs"]["spec"]["replicas"] = 32
 
 
+def copy_without_a_claim(states: list[State]) -> None:
+    remove(states, "kubernetes:core/v1:PersistentVolumeClaim", "us-west-2-storage-warm-serving")
+
+
 def pool_lowered(states: list[State]) -> None:
     for kind in ("spot", "on-demand"):
         pool = the(states, KARPENTER_POOL, f"eu-central-1-cluster-karpenter-serving-l4-{kind}")
@@ -320,6 +324,7 @@ FAULTS: tuple[Fault, ...] = (
     _claim("prod", "hot-tier", claim_misspelt, "a job mounts a claim by a wrong name"),
     _claim("prod", "us-east-1-triton", claim_of_another_namespace, "a pod mounts a claim of another namespace"),
     _claim("prod", "europe-west4-storage-warm-training", volume_renamed, "a claim names a volume that was renamed"),
+    _claim("staging", "us-west-2-triton", copy_without_a_claim, "nobody makes the claim that pods start from"),
     _replicas("prod", "eu-central-1-triton", cache_on_one_disk, "replicas share a disk that one machine can mount"),
     _replicas("prod", "us-east-1-triton", four_zones, "replicas must spread over four zones of three"),
     _replicas("prod", "europe-west4-triton", one_to_a_zone, "eight replicas refuse to share one of three zones"),

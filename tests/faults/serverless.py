@@ -69,6 +69,11 @@ def more_instances_than_granted(states: list[State]) -> None:
     the(states, TARGET)["inputs"]["maxCapacity"] = 4
 
 
+def an_older_driver(states: list[State]) -> None:
+    variant = the(states, CONFIGURATION)["inputs"]["productionVariants"][0]
+    variant["inferenceAmiVersion"] = "al2-ami-sagemaker-inference-gpu-3-1"
+
+
 def all_of_the_bucket_for_the_endpoint(states: list[State]) -> None:
     policy = the(states, "aws:iam/rolePolicy:RolePolicy", "embeddings-needs")
     everything = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
@@ -91,6 +96,7 @@ FAULTS: tuple[Fault, ...] = tuple(
         (answers_under_no_key, "dev", "services-under-own-key", "us-east-1-embeddings"),
         (notices_under_no_key, "dev", "topics-under-own-key", "us-east-1-embeddings"),
         (more_instances_than_granted, "dev", "quota-holds-maximum", "aws:us-east-1"),
+        (an_older_driver, "dev", "driver-fits-cuda", "us-east-1-embeddings"),
         (all_of_the_bucket_for_the_endpoint, "dev", "no-wildcard-permissions", "us-east-1-embeddings"),
     )
 )

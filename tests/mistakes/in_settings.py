@@ -134,7 +134,33 @@ SETTINGS = (
     Mistake("administrator of no cloud", DEV, "arn:aws:iam::", "aws:iam::", ("ai-cloud:administrators[0]",)),
     Mistake("model that fits no pool", DEV, "gpus: 1", "gpus: 8", ("ai-cloud:models[0].gpus", "8")),
     Mistake(
-        "more replicas than most", DEV, "minReplicas: 1", "minReplicas: 9", ("ai-cloud:models[0].minReplicas", "9")
+        "more replicas than most",
+        STAGING,
+        "minReplicas: 1",
+        "minReplicas: 9",
+        ("ai-cloud:models[0].minReplicas", "9", "at most maxReplicas"),
+    ),
+    Mistake(
+        "no replica, and nothing that starts one",
+        DEV,
+        "toZero: true",
+        "toZero: false",
+        ("ai-cloud:models[0].minReplicas", "or scaling.toZero"),
+    ),
+    Mistake(
+        "replicas where there shall be none",
+        DEV,
+        "minReplicas: 0",
+        "minReplicas: 1",
+        ("ai-cloud:models[0].minReplicas", "since scaling.toZero is true"),
+    ),
+    Mistake(
+        "gone before it came",
+        DEV,
+        "toZero: true",
+        "toZero: true\n        idleS: 60",
+        ("scaling.idle_s is 60", "in which a replica may take to start"),
+        at="components/inference/scaling_checks.py",
     ),
     Mistake(
         "owner that nobody can write to", DEV, "ml-platform@example.com  # the", "ml  # the", ("ai-cloud:owner", "ml")
@@ -152,5 +178,26 @@ SETTINGS = (
         "hostedZoneId: Z0123456789EXAMPLE",
         "hostedZoneId: Z0123456789EXAMPLE\n    routingPolicy: weighted\n    weights: {aws:eu-west-1: 5}",
         ("ai-cloud:frontDoor.weights", "aws:eu-west-1"),
+    ),
+    Mistake(
+        "machines that stand ready and are lent",
+        STAGING,
+        "weightsFromWarmTier: true",
+        "warmMachines: {aws:us-west-2: 1}",
+        ("serving.warmMachines", "aws:us-west-2", "lent to training"),
+    ),
+    Mistake(
+        "cold start beyond its objective",
+        STAGING,
+        "coldStartObjectiveS: 450",
+        "coldStartObjectiveS: 100",
+        ("ai-cloud:serving.coldStartObjectiveS", "100", "node 300 s"),
+    ),
+    Mistake(
+        "model larger than its share of a GPU",
+        DEV,
+        "sizeGib: 0.5",
+        "sizeGib: 12",
+        ("ai-cloud:models[0].sizeGib", "12", "10.8 for models"),
     ),
 )

@@ -274,6 +274,8 @@ WRONG: list[tuple[str, Any, str | None, str]] = [
     (f"{MODEL}[0].scaling", {"forecast": {}}, f"{MODEL}[0].scaling.forecast.requestsPerReplicaS", "is missing"),
     (f"{MODEL}[0].scaling", {"forecast": {"requestsPerReplicaS": 5, "method": "month"}},
      f"{MODEL}[0].scaling.forecast.method", "trend"),
+    (f"{MODEL}[0].scaling", {"forecast": {"requestsPerReplicaS": 5, "growth": 3.0}},
+     f"{MODEL}[0].scaling.forecast.growth", "none for a level"),
     (f"{MODEL}[0].scaling", {"up": {"percent": 0}}, f"{MODEL}[0].scaling.up.percent", "at least 1"),
     (f"{MODEL}[1]", {**BASE[MODEL][0], "name": "other", "minReplicas": 0, "scaling": {"toZero": True}},
      f"{MODEL}[1].scaling.toZero", "false, as models[0] has it: aws:us-east-1 serves both from one server"),

@@ -128,5 +128,13 @@ def test_what_stands_by_counts_towards_the_objective() -> None:
     assert parse({**warm, MODEL: only})
 
 
+def test_what_was_measured_counts_towards_the_objective() -> None:
+    objective = (f"{SERVING}.coldStartObjectiveS", 200.0)
+    measured = {"nodeS": 90.0, "imageS": 40.0, "serverS": 20.0, "loadGibS": 1.0, "deviceGibS": 1.0}
+    assert parse(changed(objective, (f"{SERVING}.coldStart", measured)))
+    said = problems_of(changed(objective, (f"{SERVING}.coldStart", {"nodeS": 90.0})))[f"{SERVING}.coldStartObjectiveS"]
+    assert "node 90 s (as measured), image 150 s (not measured)" in said
+
+
 def test_the_region_that_has_a_warm_tier_may_keep_a_copy() -> None:
     assert parse(changed((f"{SERVING}.weightsFromWarmTier", True), ("ai-cloud:storage.warm", {"capacityGib": 1024})))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.checks.view import View
+from planner.inventory.gateways import CHART, CONTROLLER
 from planner.inventory.objects import Object, maps
 from planner.inventory.references import at, mapping
 from planner.plan import UNKNOWN, Resource
@@ -32,6 +33,7 @@ KUEUE = Controller("Kueue", ("kueue",), calls_cloud=False)
 KEDA = Controller("KEDA", ("keda",), calls_cloud=False)
 KSERVE = Controller("KServe", ("kserve-resources", "kserve"), calls_cloud=False)
 KNATIVE_OPERATOR = Controller("Knative's operator", ("knative-operator",), calls_cloud=False)
+ENVOY_GATEWAY = Controller("Envoy Gateway", (CHART,), calls_cloud=False)
 DRIVERS: Mapping[str, Controller] = {
     "ebs.csi.aws.com": Controller("the EBS driver", ("aws-ebs-csi-driver",), ("aws-ebs-csi-driver",)),
     "efs.csi.aws.com": Controller("the EFS driver", ("aws-efs-csi-driver",), ("aws-efs-csi-driver",)),
@@ -82,6 +84,8 @@ def made(view: View) -> Iterator[Made]:
                 yield Made(one, "finalizer", KSERVE)
             case "KnativeServing" | "KnativeEventing":
                 yield Made(one, "finalizer", KNATIVE_OPERATOR)
+            case "GatewayClass" if one.spec.get("controllerName") == CONTROLLER:
+                yield Made(one, "finalizer", ENVOY_GATEWAY)
             case "PersistentVolumeClaim" if at(one.spec, "volumeName") in (None, ""):
                 if (driver := _driver(view, one, one.spec.get("storageClassName"))) is not _KEPT:
                     yield Made(one, "volume", driver)

@@ -69,9 +69,9 @@ def test_a_cluster_with_another_name_is_replaced_and_fails(simulated, environmen
     assert change.impact.workloads == (
         "us-east-1-learning-rate in aws:us-east-1 (1 to 4 pods)",
         "us-east-1-llama-8b in aws:us-east-1 (2 pods)",
+        "us-east-1-triton-prepull in aws:us-east-1 (a pod on each machine)",
         "us-east-1-triton in aws:us-east-1 (2 to 8 pods)",
         "us-east-1-triton-embeddings in aws:us-east-1 (2 to 4 pods)",
-        "us-east-1-triton-prepull in aws:us-east-1 (a pod on each machine)",
     )
     # What is in the cluster by its name goes too, and nothing of another region.
     followers = [c for c in comparison.of("replace") if c.follows]

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from planner.checks import versions
 from planner.checks.quota import needs
 from planner.checks.quota_table import RUN_L4, RUN_L4_ZONAL, SAGEMAKER_INSTANCES
 from planner.cost import estimate
 from planner.cost.book import Book
 from planner.inventory import Inventory
-from planner.inventory.serverless import CLOUD_RUN, CONFIGURATION, ENDPOINT, SCALABLE, Serverless, serverless
+from planner.inventory.serverless import (
+    CLOUD_RUN,
+    CONFIGURATION,
+    ENDPOINT,
+    MODEL,
+    SCALABLE,
+    Serverless,
+    serverless,
+)
 from planner.plan import UNKNOWN, Plan, Resource
+from planner.rules import Rules
 
 URN = "urn:pulumi:test::test::{}::{}"
 BOOK = Book.load(refreshed=None)
@@ -53,6 +63,15 @@ def endpoint(variant: dict, *more: Resource, known: bool = True, **configuration
         one(ENDPOINT, "chat", uses, region="us-east-1", name="chat", endpointConfigName=name),
         *more,
     )
+
+
+GPU_CONTAINER = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+
+
+def hosted(machine_image: str | None) -> tuple[Resource, ...]:
+    image = {"image": "nvcr.io/nvidia/tritonserver:26.09-py3"}
+    variant = {**HOSTED, **({"inferenceAmiVersion": machine_image} if machine_image else {})}
+    return endpoint(variant, one(MODEL, "chat", region="us-east-1", name="chat", primaryContainer=image))
 
 
 HOSTED = {"modelName": "chat", "instanceType": "ml.g6.xlarge", "initialInstanceCount": 1}
@@ -154,3 +173,23 @@ def test_services_and_endpoints_count_against_quotas_of_their_own() -> None:
     }
     zonal = needs(inventory(service(gpuZonalRedundancyDisabled=False)))
     assert [need.code for need in zonal] == [RUN_L4_ZONAL]
+
+
+# ---- drivers
+
+
+@pytest.mark.parametrize(
+    ("resources", "finds"),
+    [
+        ((service(containers=[GPU_CONTAINER | {"image": "nvcr.io/nvidia/tritonserver:26.09-py3"}]),), ""),
+        ((service(containers=[GPU_CONTAINER | {"image": "docker.io/pytorch/pytorch:2.13-cuda13.0-runtime"}]),),
+         "driver 535 of Cloud Run does not run CUDA 13.0"),
+        (hosted("al2023-ami-sagemaker-inference-gpu-4-1"), ""),
+        (hosted("al2-ami-sagemaker-inference-gpu-3-1"), "driver 550 of al2-ami-sagemaker-inference-gpu-3-1"),
+        (hosted(None), ""),
+    ],
+)  # fmt: skip
+def test_a_driver_that_does_not_run_the_image_is_found(resources: tuple[Resource, ...], finds: str) -> None:
+    found = [one.message for one in versions.findings(inventory(*resources), Rules()) if one.rule == "driver-fits-cuda"]
+    assert len(found) == bool(finds), found
+    assert all(finds in message for message in found)

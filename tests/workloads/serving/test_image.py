@@ -73,6 +73,19 @@ for runtime in ("eager", "torch-export"):
     assert run(image, code).split() == ["True", "True"]
 
 
+def test_the_protocols_find_all_that_they_import(image: Path) -> None:
+    code = "import sys, workloads.serving.protocols.{0} as m; print(m.__file__); print(*sys.modules)"
+    for name in ("tensorflow", "kserve"):
+        *_, place, modules = run(image, code.format(name)).splitlines()
+        assert place == str(image / f"workloads/serving/protocols/{name}.py")
+        from_here = {module.partition(".")[0] for module in modules.split()}
+        assert ("kserve" in from_here) == (name == "kserve")
+        assert not from_here & {"pulumi", "torch", "boto3"}
+        # Each of what kserve asks for by itself is none of ours; what we import ourselves is named.
+        (named,) = re.findall(r'PROTOCOLS="(kserve[^"]*)"', DOCKERFILE)
+        assert {"aiohttp", "uvicorn", "numpy", "tritonclient"} <= set(re.findall(r"([\w-]+)(?:\[\w+\])?==", named))
+
+
 def test_a_pinned_version_is_the_project_s() -> None:
     constraints = (ROOT / "constraints.txt").read_text().splitlines()
     for pin in re.findall(r"\b[\w-]+==[\w.]+", DOCKERFILE):
@@ -82,3 +95,10 @@ def test_a_pinned_version_is_the_project_s() -> None:
 def test_the_image_is_nobody_s() -> None:
     assert re.search(r"^USER 1000:1000$", DOCKERFILE, re.M)
     assert re.search(r"^FROM \S+:\d\d\.\d\d-py3$", DOCKERFILE, re.M)
+
+
+def test_sagemaker_starts_our_server_and_not_triton_s_own_script() -> None:
+    script = ROOT / "workloads/serving/sagemaker-serve.sh"
+    assert f"COPY {script.relative_to(ROOT)} /usr/bin/serve\n" in DOCKERFILE
+    # COPY keeps the mode, and SageMaker executes it.
+    assert script.stat().st_mode & 0o111 == 0o111

@@ -30,9 +30,10 @@ class Kind(enum.Enum):
 class Failure(Exception):
     """One attempt at one endpoint failed. Internal to the client: what leaves it is a RequestFailed."""
 
-    def __init__(self, kind: Kind, message: str) -> None:
+    def __init__(self, kind: Kind, message: str, status: int = 0, said: str = "") -> None:
+        """`status`: of an HTTP answer, and what the server said in it."""
         super().__init__(message)
-        self.kind, self.message = kind, message
+        self.kind, self.message, self.status, self.said = kind, message, status, said or message
 
 
 class RequestFailed(ServingError):
@@ -91,9 +92,10 @@ def of_grpc(code: str, details: str) -> Failure:
 
 def of_http(status: int, body: str) -> Failure:
     """`status` of an HTTP answer that is not a 200, and its text."""
-    message = f"HTTP {status}: {body.strip()[:500] or 'no reason given'}"
+    said = body.strip()[:500] or "no reason given"
+    message = f"HTTP {status}: {said}"
     if status in (400, 404, 500, 503) and (kind := _by_words(body)):
-        return Failure(kind, message)
+        return Failure(kind, message, status, said)
     # Without Triton's words these are a gateway's: the server behind it may have had the request, and then died or gone
     # on with it. Envoy says 503 of that too.
     kinds = {
@@ -103,7 +105,7 @@ def of_http(status: int, body: str) -> Failure:
         408: Kind.TIMED_OUT,
         504: Kind.TIMED_OUT,
     }
-    return Failure(kinds.get(status, Kind.WRONG), message)
+    return Failure(kinds.get(status, Kind.WRONG), message, status, said)
 
 
 def _by_words(text: str) -> Kind | None:

@@ -102,6 +102,16 @@ class HttpTransport:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
+    async def get(self, path: str, timeout_s: float) -> Any:
+        """What the server says of itself or a model, such as at `/v2/models/NAME`; {} of an empty answer."""
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(self._connect_s, timeout_s))
+        with _failures():
+            async with self._session.get(path, timeout=timeout, allow_redirects=False) as response:
+                content = await response.read()
+                if response.status != 200:
+                    raise of_http(response.status, _reason(content))
+                return json.loads(content) if content.strip() else {}
+
     async def close(self) -> None:
         await self._session.close()
         await asyncio.sleep(0)  # lets the connections' transports close before their loop does
@@ -123,7 +133,8 @@ def _array(value: Any) -> Tensor:
 def _reason(content: bytes) -> str:
     text = content.decode(errors="replace")
     try:
-        said = json.loads(text)
+        # Of a stream that never began, Triton sends the reason as an event.
+        said = json.loads(text.removeprefix("data: "))
     except ValueError:
         return text
     return str(said["error"]) if isinstance(said, dict) and "error" in said else text
