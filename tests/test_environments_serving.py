@@ -33,15 +33,18 @@ def test_prod_serves_its_two_models_apart_and_says_who_answers_each(environment_
             assert loaded == [f"--load-model={model}"]
 
 
-def test_what_the_front_door_reaches_is_the_first_group(environment_plan: Previews) -> None:
-    """Until something before it tells models apart."""
+def test_the_front_door_reaches_the_gateway_which_knows_each_models_group(environment_plan: Previews) -> None:
     plan = environment_plan("prod")
     for endpoint in plan.of_type("aicloud:index:RegionalEndpoint"):
-        assert endpoint.inputs["service"] == f"{endpoint.inputs['region']}-triton"
-    annotated = [
+        region = endpoint.inputs["region"]
+        assert endpoint.inputs["service"] == f"{region}-route"
+        (route,) = (r for r in plan.of_type("aicloud:index:InferenceRoute") if r.name == f"{region}-route")
+        services = {model["name"]: [one["service"] for one in model["backends"]] for model in route.inputs["models"]}
+        assert services == {"sentiment": [f"{region}-triton"], "embeddings": [f"{region}-triton-embeddings"]}
+    # Google's load balancer finds the proxies by an annotation of the proxies' own Service, and so no server's.
+    assert not [
         r for r in plan.of_type(SERVICE) if "cloud.google.com/neg" in r.inputs["metadata"].get("annotations", {})
     ]
-    assert sorted(r.inputs["metadata"]["name"] for r in annotated) == ["asia-southeast1-triton", "europe-west4-triton"]
 
 
 def test_prod_holds_a_machine_where_none_is_lent(environment_plan: Previews) -> None:

@@ -86,7 +86,9 @@ def _workload(parts: list[Workload]) -> Box:
         rows.append(Row("queue", one.queue))
     shown = one.name.removeprefix(f"{one.region.partition(':')[2]}-") or one.kind
     return Box(
-        workload_id(one), "workload", shown, one.kind, tuple(rows), look=_wants(parts),
+        # What is no Deployment says so: the name needs the room.
+        workload_id(one), "workload", shown, "" if one.kind == "Deployment" else one.kind, tuple(rows),
+        look=_wants(parts),
         about=f"{one.kind} {one.namespace}/{one.name}",
     )  # fmt: skip
 
@@ -124,6 +126,11 @@ def _pool(pool: Pool, cluster: Cluster) -> Box:
 def workload_id(workload: Workload) -> str:
     """Id of a workload's box: one for all parts of a resource."""
     return workload.urn
+
+
+def group_id(workload: Workload) -> str:
+    """Id of the box of its cluster that has a workload's box, with others of its purpose."""
+    return f"group:{_wants([workload])}:{workload.cluster}"
 
 
 def trains(workload: Workload) -> bool:

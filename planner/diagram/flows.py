@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import replace
 
-from planner.diagram.clusters import PURPOSES, trains, workload_id
+from planner.diagram.clusters import PURPOSES, group_id, trains, workload_id
 from planner.diagram.picture import Flow
 from planner.diagram.services import model_flows
 from planner.diagram.tiers import Store, read_by
@@ -26,7 +27,22 @@ def flows(
         *_storage(inventory, stores),
         *model_flows(inventory, stores, there),
     ]
-    return tuple(dict.fromkeys(flow for flow in found if flow.source in there and flow.target in there))
+    found = [flow for flow in found if flow.source in there and flow.target in there]
+    return _gathered(found, {workload_id(one): group_id(one) for one in inventory.workloads}, there)
+
+
+def _gathered(found: Iterable[Flow], groups: Mapping[str, str], there: Set[str]) -> tuple[Flow, ...]:
+    """Each flow once; what goes from one box to several workloads of a group goes to the group, as one."""
+    together: dict[Flow, set[str]] = {}
+    for flow in found:
+        together.setdefault(replace(flow, target=groups.get(flow.target, "")), set()).add(flow.target)
+    gathered = {flow: flow.target in there and len(targets) > 1 for flow, targets in together.items()}
+    each = (
+        (to_group if gathered[to_group] else flow)
+        for flow in found
+        for to_group in [replace(flow, target=groups.get(flow.target, ""))]
+    )
+    return tuple(dict.fromkeys(each))
 
 
 def name_id(index: int) -> str:

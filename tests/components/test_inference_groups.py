@@ -102,7 +102,7 @@ def test_a_group_may_be_at_zero_while_the_other_stands_and_a_forecast_is_of_the_
     forecasts = [{"model": name, "requests_per_replica_s": 10.0} for name in ("bert", "clip")]
     both = plan_for(AWS, **{**TWO, "scaling": {"forecasts": forecasts}})
     for name, model in (("chat", "bert"), ("chat-vision", "clip")):
-        assert [t["name"] for t in of(both, SCALER, name)["spec"]["triggers"][2:]] == [f"forecast-{model}-trend"]
+        assert [t["name"] for t in of(both, SCALER, name)["spec"]["triggers"][2:]] == [f"forecast-{model}-level"]
     zero = {**OWN, "min_replicas": 0, "scaling": {"scale_to_zero": True}}
     plan = plan_for(AWS, **{**TWO, "groups": [zero]})
     fewest = {name: of(plan, SCALER, name)["spec"]["minReplicaCount"] for name in ("chat", "chat-vision")}

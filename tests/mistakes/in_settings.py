@@ -136,8 +136,8 @@ SETTINGS = (
     Mistake(
         "more replicas than most",
         STAGING,
-        "minReplicas: 1",
-        "minReplicas: 9",
+        "gpus: 1\n      minReplicas: 1",
+        "gpus: 1\n      minReplicas: 9",
         ("ai-cloud:models[0].minReplicas", "9", "at most maxReplicas"),
     ),
     Mistake(

@@ -278,7 +278,7 @@ WRONG: list[tuple[str, Any, str | None, str]] = [
      f"{MODEL}[0].scaling.forecast.growth", "none for a level"),
     (f"{MODEL}[0].scaling", {"up": {"percent": 0}}, f"{MODEL}[0].scaling.up.percent", "at least 1"),
     (f"{MODEL}[1]", {**BASE[MODEL][0], "name": "other", "minReplicas": 0, "scaling": {"toZero": True}},
-     f"{MODEL}[1].scaling.toZero", "false, as models[0] has it: aws:us-east-1 serves both from one server"),
+     f"{MODEL}[1].scaling.toZero", "false, as models[0] has it: one server of aws:us-east-1 has both"),
     (f"{MODEL}[1]", {**BASE[MODEL][0], "name": "other", "accelerator": "h100-80gb"}, f"{MODEL}[1].accelerator",
      "an accelerator of a serving pool"),
     (f"{POOLS}[1].zones", ["us-east-1a"], f"{POOLS}[1].zones[0]", "a zone of the pool's one region"),

@@ -63,7 +63,9 @@ def test_pods_that_share_a_gpu_share_its_memory(sharing: Any, memory: float, say
 def test_a_slice_has_its_own_memory() -> None:
     sharing = {"mode": "mig", "profile": "1g.10gb"}
     pool = {**BASE[POOLS][1], "accelerator": "h100-80gb", "acceleratorsPerMachine": 8, "gpuSharing": sharing}
-    config = {key: value for key, value in copy.deepcopy(BASE).items() if key not in (SWEEPS, RAY)}
+    config = {
+        key: value for key, value in copy.deepcopy(BASE).items() if key not in (SWEEPS, RAY, "ai-cloud:serverless")
+    }
     config[POOLS][1] = {**pool, "regions": ["aws:us-east-1"]}
     config[REGION] = config[REGION][:1]
     config[MODEL] = [{**FIRST, "accelerator": "h100-80gb"}]

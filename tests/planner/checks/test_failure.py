@@ -51,12 +51,12 @@ def test_dev_and_staging_break_only_what_they_say(known, environment_plan, simul
 def test_scenarios_of_prod(simulated_plan):
     there = scenarios(Inventory(simulated_plan("prod")))
     whole = there[0]
-    assert (whole.loss, whole.replicas) == (NOTHING, 40)
+    assert (whole.loss, whole.replicas) == (NOTHING, 60)
     kinds = Counter(scenario.loss.kind for scenario in there)
     assert (kinds["region"], kinds["zone"], kinds["spot"]) == (5, 15, 1)
     by_name = {scenario.loss.name: scenario for scenario in there}
     assert len(by_name) >= len(there) - 2, "names tell losses apart, but for two standing rungs of a pool"
-    assert by_name["aws:us-east-1"].replicas == 32
+    assert by_name["aws:us-east-1"].replicas == 48
     assert all(one.left == 0 for one in by_name["aws:us-east-1"].serving if one.workload.region == "aws:us-east-1")
     assert by_name["aws:us-east-1/training-h100-base"].accelerators == whole.accelerators - 16
     assert all(resolved.outcome == "answers" for scenario in there for resolved in scenario.names)

@@ -37,8 +37,8 @@ def test_prod_leads_to_every_region(known, environment_plan, simulated_plan):
         assert answer.entry is not None
         assert answer.asks == answer.entry.urn, "each health check asks its own entry"
     for target in door.targets:
-        # The gateway's Service and proxies, then the server's Service and pods.
-        assert (len(target.services), len(target.proxies), len(target.workloads)) == (2, 1, 1)
+        # The gateway's Service and proxies, then Service and pods of each group of models.
+        assert (len(target.services), len(target.proxies), len(target.workloads)) == (3, 1, 2)
         assert "EnvoyProxy" in target.services[0]
         assert "Deployment" in target.workloads[0]
         assert not target.drained
