@@ -4,15 +4,14 @@ Forecasts of traffic are poor (one-day autocorrelation of a production service: 
 explode after a gap. So each is held to a multiple of what just came, says nothing unless the history that it is made of
 is whole, and is one trigger among others, of which the highest counts: it can only raise.
 
-The best of them says that as much comes as just came, and is the default. Simulated once, in November 2026, with a
-simple model of the autoscaler, on two traces of a production service (ServeGen, 14 days in 10-minute steps), a replica
-taking 15 minutes: machine hours against an oracle that waits for none, and part of the time overloaded, `utilization`
-0.8:
+The best of them says that as much comes as just came, and is the default. `benchmarks/bench_forecast.py`, November
+2026, on two traces of a production service (ServeGen, 14 days in 10-minute steps), a replica taking 15 minutes:
+machine hours against an oracle that waits for none, and part of the time overloaded:
 
-    only when requests wait   1.16 times, 8.7 %    1.12 times, 4.9 %
-    level                     1.33 times, 1.4 %    1.32 times, 1.5 %
-    trend                     1.39 times, 3.3 %    1.35 times, 2.2 %
-    day                       1.42 times, 3.7 %    1.33 times, 2.6 %
+    only when requests wait   1.23 times, 8.7 %    1.17 times, 5.2 %
+    level                     1.35 times, 1.4 %    1.32 times, 1.5 %
+    trend                     1.40 times, 3.3 %    1.35 times, 2.2 %
+    day                       1.47 times, 3.6 %    1.35 times, 2.6 %
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import yaml
 
 from planner.engine import kubernetes_rules
 from planner.engine.checkers import KINDS, Problem, path_of
-from planner.engine.schema import did_you_mean, kubernetes_groups
+from planner.engine.schema import closest, did_you_mean, kubernetes_groups
 from planner.engine.values import OUTPUT_SIGNATURE, SIGNATURE
 from planner.plan import UNKNOWN
 
@@ -88,7 +88,8 @@ class CustomResourceDefinitions:
         definition = self._definition(group, kind)
         if definition is None:
             kinds = [known for known_group, known in self._definitions if known_group == group]
-            if not kinds:
+            # A directory may have some of a group's definitions: another kind is a mistake only if it looks like one.
+            if not closest(kind, kinds):
                 return [Problem("", f"not checked: no definition of {kind} is at hand", "warning", of_type=True)]
             return [
                 Problem("kind", f"{group} has no kind {kind}{did_you_mean(kind, kinds)}; it has {', '.join(kinds)}")
