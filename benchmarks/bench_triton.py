@@ -6,8 +6,9 @@ two instances, of one thread each: Triton may then compute on both cores of this
 clients. So one instance against the loop, and two against a loop on two threads, are shown beside it.
 
 This machine is not ours alone, and what it can do changes from one second to the next: each measurement of Triton is
-short, stands between two of what it is compared with, and the median of these ratios counts. What asks is as lean as it
-can be (requests are serialized once): on two cores, a slow client would be what is measured.
+short, stands between two of what it is compared with, and the median of these ratios counts. Both servers are asked
+over HTTP by the leanest client there can be, which sends the same bytes again: on two cores, a slow client would be
+what is measured.
 
 Run: `make bench`, or `.venv/bin/python benchmarks/bench_triton.py [ROUNDS]` (five minutes).
 """
@@ -16,27 +17,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import aiohttp
-import grpc
-import grpc.aio
 import numpy as np
 import torch
 from measure import table, verdict
-from tritonclient.grpc import service_pb2
 
 from workloads.serving.triton import Triton
 from workloads.serving.tune import Configuration, Measured, Objective, Space, Trial, config_with, tune
@@ -110,14 +108,15 @@ def main(rounds: int = 10) -> None:
     torch.set_num_threads(1)
     print(f"{sum(each.numel() for each in model.parameters()) / 1e6:.1f} M parameters, {CONCURRENCY} clients")
     with tempfile.TemporaryDirectory() as name, served(Path(name)) as triton, fastapi(Path(name)) as other:
-        check_same(model, triton, other)
+        check_same(model, triton.http, other)
+        sample = np.random.default_rng(0).random((1, WIDTH), np.float32)
         config = Admin(f"http://{triton.http}", triton.admin).config("mlp")
 
         def measure(configuration: Configuration, seconds: float) -> Measured:
             if configuration != measure.loaded:  # type: ignore[attr-defined]
                 triton.load("mlp", config=config_with(config, configuration))
                 measure.loaded = configuration  # type: ignore[attr-defined]
-            return Measured(asyncio.run(ask_triton(triton.grpc, seconds)), 0.0)
+            return Measured(asyncio.run(ask(triton.http, of_triton(sample), seconds)), 0.0)
 
         measure.loaded = None  # type: ignore[attr-defined]
         found = tune(measure, SPACE, Objective(), seconds=SEARCH_S, share=0.25, report=said)
@@ -128,7 +127,7 @@ def main(rounds: int = 10) -> None:
         compared: dict[str, Callable[[], float]] = {
             limit: lambda: loop(model, 1, SECONDS),
             limit_of_two: lambda: loop(model, 2, SECONDS),
-            unbatched: lambda: asyncio.run(ask_fastapi(other, SECONDS)),
+            unbatched: lambda: asyncio.run(ask(other, posted("/infer", sample.tobytes()), SECONDS)),
         }
         rates: dict[str, list[float]] = {}
 
@@ -184,57 +183,75 @@ def loop(model: torch.nn.Module, threads: int, seconds: float) -> float:
     return best
 
 
-async def clients(ask: Callable[[], Awaitable[object]], seconds: float) -> float:
-    """Answers a second, after a warm-up of a quarter as long."""
-    count, start = 0, time.perf_counter() + seconds / 4
-    end = start + seconds
+class Connection(asyncio.Protocol):
+    """One client: asks the same, over HTTP, again as soon as it is answered."""
 
-    async def client() -> None:
-        nonlocal count
-        while (now := time.perf_counter()) < end:
-            await ask()
-            count += start <= now and time.perf_counter() < end
+    def __init__(self, request: bytes, answered: list[int]) -> None:
+        self._request, self._answered = request, answered
+        self._begun, self._size = b"", 0
 
-    await asyncio.gather(*(client() for _ in range(CONCURRENCY)))
-    return count / seconds
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(self._request)
 
-
-async def ask_triton(address: str, seconds: float) -> float:
-    request = serialized(np.random.default_rng(0).random((1, WIDTH), np.float32))
-    async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")  # bytes as they are, both ways
-        return await clients(lambda: call(request), seconds)
-
-
-def serialized(x: np.ndarray) -> bytes:
-    request = service_pb2.ModelInferRequest(model_name="mlp", raw_input_contents=[x.tobytes()])
-    request.inputs.add(name="x", datatype="FP32", shape=x.shape)
-    return bytes(request.SerializeToString())
+    def data_received(self, data: bytes) -> None:
+        answer = self._begun + data
+        if not self._size and (end := answer.find(b"\r\n\r\n")) >= 0:
+            assert answer.startswith(b"HTTP/1.1 200"), answer[:300]
+            (length,) = re.findall(rb"\ncontent-length: *(\d+)", answer[:end].lower())
+            self._size = end + 4 + int(length)
+        if not self._size or len(answer) < self._size:
+            self._begun = answer
+            return
+        self._begun, self._size = b"", 0
+        self._answered[0] += 1
+        self.transport.write(self._request)
 
 
-async def ask_fastapi(url: str, seconds: float) -> float:
-    body = np.random.default_rng(0).random((1, WIDTH), np.float32).tobytes()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+async def ask(address: str, request: bytes, seconds: float) -> float:
+    """Answers a second to all clients, after a warm-up of a quarter as long."""
+    host, _, port = address.partition(":")
+    loop, answered = asyncio.get_running_loop(), [0]
+    made = [
+        await loop.create_connection(lambda: Connection(request, answered), host, int(port)) for _ in range(CONCURRENCY)
+    ]
+    await asyncio.sleep(seconds / 4)
+    before, started = answered[0], time.perf_counter()
+    await asyncio.sleep(seconds)
+    rate = (answered[0] - before) / (time.perf_counter() - started)
+    for transport, _ in made:
+        transport.abort()
+    return rate
 
-        async def ask() -> None:
-            async with session.post(url, data=body) as response:
-                assert response.status == 200
-                await response.read()
 
-        return await clients(ask, seconds)
+def of_triton(x: np.ndarray) -> bytes:
+    """A request of Triton's binary tensor data extension, whole."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": x.shape, "parameters": {"binary_data_size": x.nbytes}}
+    output = {"name": "y", "parameters": {"binary_data": True}}
+    header = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
+    return posted("/v2/models/mlp/infer", header + x.tobytes(), f"Inference-Header-Content-Length: {len(header)}\r\n")
 
 
-def check_same(model: torch.nn.Module, triton: Triton, url: str) -> None:
+def posted(path: str, body: bytes, headers: str = "") -> bytes:
+    lines = f"POST {path} HTTP/1.1\r\nHost: here\r\n{headers}Content-Type: application/octet-stream\r\n"
+    return f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def check_same(model: torch.nn.Module, triton: str, other: str) -> None:
     """All three give the same answer: otherwise their speeds are of different things."""
     x = np.random.default_rng(1).random((1, WIDTH), np.float32)
     with torch.inference_mode():
         expected = model(torch.from_numpy(x)).numpy()
-    with grpc.insecure_channel(triton.grpc) as channel:
-        said = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(serialized(x))
-    of_triton = np.frombuffer(service_pb2.ModelInferResponse.FromString(said).raw_output_contents[0], np.float32)
-    with urllib.request.urlopen(urllib.request.Request(url, x.tobytes()), timeout=30) as response:
-        of_fastapi = np.frombuffer(response.read(), np.float32)
-    for found in (of_triton, of_fastapi):
+    for address, request in ((triton, of_triton(x)), (other, posted("/infer", x.tobytes()))):
+        host, _, port = address.partition(":")
+        with socket.create_connection((host, int(port)), 30) as connection:
+            connection.sendall(request.replace(b"Host: here", b"Host: here\r\nConnection: close"))
+            said = b""
+            while more := connection.recv(65_536):
+                said += more
+        # Triton's own header, which says what follows, comes before the numbers.
+        found = np.frombuffer(said[-4 * WIDTH :], np.float32)
         np.testing.assert_allclose(found, expected[0], rtol=1e-3, atol=1e-5)
 
 
@@ -251,7 +268,7 @@ def served(directory: Path) -> Iterator[Triton]:
 
 @contextlib.contextmanager
 def fastapi(directory: Path) -> Iterator[str]:
-    """The URL of a server as one would write it first."""
+    """The address of a server as one would write it first."""
     (directory / "unbatched.py").write_text(FASTAPI)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -266,7 +283,7 @@ def fastapi(directory: Path) -> Iterator[str]:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"uvicorn did not start: {server.poll()}")
             time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/infer"
+        yield f"127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait(10)
