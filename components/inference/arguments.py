@@ -7,21 +7,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from components import images
 from components.accelerators import accelerator
-from components.cluster.addon_values import PODS_READY_MINUTES
 from components.inference import groups
 from components.inference.clouds import CLOUDS
 from components.inference.device import Device, device
 from components.inference.groups import ModelGroup
+from components.inference.server_arguments import DEFAULT_MONITORING, DEFAULT_PREFIX
 
 if TYPE_CHECKING:
     from components.inference.triton_inference import TritonInferenceArgs
-
-DEFAULT_PREFIX = "models"
-DEFAULT_MONITORING = "monitoring"
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
@@ -126,32 +122,3 @@ def _device(where: str, args: TritonInferenceArgs) -> Device:
     if kind.kubernetes_resource != "nvidia.com/gpu":
         raise ValueError(f"{where}: accelerator is {args['accelerator']!r}; Triton serves on NVIDIA GPUs only")
     return found
-
-
-def checked_url(name: str, url: str, prefix: str) -> str:
-    """The repository's URL, if it ends in the prefix that the pods may read."""
-    if urlsplit(url).path.strip("/") != prefix:
-        raise ValueError(
-            f"TritonInference {name!r}: repository_url is {url!r}; with repository_prefix {prefix!r} it must be "
-            f"<bucket URL>/{prefix}: the pods may read nothing else"
-        )
-    return url
-
-
-def checked_queue(name: str, queue: str) -> str:
-    """The ClusterQueue's name, if it is one: TrainingQueue gives an empty one where it lends nothing."""
-    if not _NAME.fullmatch(queue):
-        raise ValueError(
-            f"TritonInference {name!r}: cluster_queue is {queue!r}; give the name of a ClusterQueue, or leave it out"
-        )
-    return queue
-
-
-def check_admission(name: str, deadline_s: int) -> None:
-    """ValueError for a server that Kueue would evict before it is ready, each time anew."""
-    if deadline_s > PODS_READY_MINUTES * 60:
-        raise ValueError(
-            f"TritonInference {name!r}: cluster_queue is given, and a pod may take {deadline_s} s until it is ready; "
-            f"Kueue takes it away after {PODS_READY_MINUTES} minutes. Leave cluster_queue out, or give the bandwidths "
-            "that are measured (load_bandwidth_gib_s, device_bandwidth_gib_s)"
-        )

@@ -9,7 +9,6 @@ import pulumi_kubernetes as k8s
 from components import arguments
 from components.cluster import gateway
 from components.inference import route_proxies, route_rules
-from components.inference.arguments import DEFAULT_MONITORING
 from components.inference.route_arguments import (
     DEFAULT_CPU,
     DEFAULT_MAX_REPLICAS,
@@ -23,6 +22,7 @@ from components.inference.route_arguments import (
 from components.inference.route_proxies import Proxies
 from components.inference.route_rules import Backend
 from components.inference.route_traffic import backend_policy, proxies_policy
+from components.inference.server_arguments import DEFAULT_MONITORING
 from components.inference.traffic import HTTP
 from components.ordering import after
 from components.routing.front import HEALTH_PATH

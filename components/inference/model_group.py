@@ -14,6 +14,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.inference.groups import ModelGroup
+from components.inference.own_namespace import disruption_budget
 from components.inference.pod import Machines, Server, pod_template
 from components.inference.scaler import Front, scale
 from components.inference.scaling import Target
@@ -112,13 +113,7 @@ def build(group: ModelGroup, shared: Shared) -> tuple[k8s.core.v1.Service, Front
     deployment = _deployment(group, shared, [service, traffic])
     k8s.policy.v1.PodDisruptionBudget(
         f"{called}-budget",
-        metadata={**placed, "name": called},
-        # Not minAvailable: with one replica that would block every node upgrade for good.
-        spec={
-            "selector": {"match_labels": labels},
-            "max_unavailable": 1,
-            "unhealthy_pod_eviction_policy": "AlwaysAllow",
-        },
+        **disruption_budget(called, placed, labels),
         opts=shared.opts,
     )
     front = scale(

@@ -34,12 +34,13 @@ def own_namespace(
     name: str,
     args: Mapping[str, Any],
     labels: Mapping[str, str],
-    traffic: Mapping[str, Any],
+    traffic: Mapping[str, Any] | None,
     child: pulumi.ResourceOptions,
 ) -> OwnNamespace:
     """Make the namespace of the server `name`, with restricted pod security, its service account and its policies.
 
-    `traffic` is the spec of the NetworkPolicy that lets in and out what has to be; everything else is denied. With
+    `traffic` is the spec of the NetworkPolicy that lets in and out what has to be, None where the caller makes its own;
+    everything else is denied. With
     `cluster_queue` among the arguments Kueue looks at the namespace, and a LocalQueue of the server's name leads there.
     """
     counted = args.get("cluster_queue") is not None
@@ -80,9 +81,10 @@ def own_namespace(
     )
     policies = [
         k8s.networking.v1.NetworkPolicy(
-            f"{name}-{purpose}", metadata={**placed, "name": f"{name}-{purpose}"}, spec=spec, opts=child
+            f"{name}-{purpose}", metadata={**placed, "name": f"{name}-{purpose}"}, spec=dict(spec), opts=child
         )
-        for purpose, spec in (("deny-all", DENY_ALL), ("traffic", dict(traffic)))
+        for purpose, spec in (("deny-all", DENY_ALL), ("traffic", traffic))
+        if spec is not None
     ]
     made: list[pulumi.Resource] = [account, identity, *policies]
     if counted:

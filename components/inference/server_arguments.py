@@ -1,4 +1,4 @@
-"""What arguments of KServeInference and TensorFlowServing have in common, and what is accepted of each."""
+"""What arguments of servers in a namespace of their own have in common, and what is accepted of each."""
 
 from __future__ import annotations
 

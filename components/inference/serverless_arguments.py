@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from components import images
 from components.accelerators import CATALOG, NotOffered
 from components.inference import serverless_offers as offers
-from components.inference.arguments import DEFAULT_PREFIX
+from components.inference.server_arguments import DEFAULT_PREFIX
 from components.inference.startup import PERIOD_S, SAFETY, SERVER_START_S, seconds_to_move
 
 if TYPE_CHECKING:

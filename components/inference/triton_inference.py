@@ -4,26 +4,22 @@ from dataclasses import replace
 from typing import NotRequired, Optional, TypedDict
 
 import pulumi
-import pulumi_kubernetes as k8s
 
 from components import arguments
 from components.accelerators import accelerator
 from components.inference import model_group, standby, weights
-from components.inference.arguments import (
+from components.inference.arguments import checked_groups
+from components.inference.model_group import Shared, labels_of
+from components.inference.own_namespace import own_namespace
+from components.inference.scaling_args import ScalingArgs
+from components.inference.server_arguments import (
     DEFAULT_MONITORING,
     DEFAULT_PREFIX,
+    Refusal,
     check_admission,
-    checked_groups,
-    checked_queue,
     checked_url,
 )
-from components.inference.model_group import Shared, labels_of
-from components.inference.scaling_args import ScalingArgs
 from components.inference.traffic import GRPC, HTTP, METRICS
-from components.labels import QUEUED
-from components.security import WorkloadIdentity
-from components.security.traffic import DENY_ALL
-from components.training import queues
 
 
 class ModelArgs(TypedDict):
@@ -219,79 +215,29 @@ class TritonInference(pulumi.ComponentResource):
     def __init__(self, name: str, args: TritonInferenceArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
         arguments.check(f"TritonInference {name!r}", args, TritonInferenceArgs)
         groups = checked_groups(name, args)
-        counted = "cluster_queue" in args
-        if counted:
-            check_admission(name, max(group.cold.deadline_s for group in groups))
+        refuse = Refusal(f"TritonInference {name!r}")
+        check_admission(refuse, args, max(group.cold.deadline_s for group in groups))
         super().__init__("aicloud:index:TritonInference", name, {**args}, opts)
         child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
         prefix = args.get("repository_prefix", DEFAULT_PREFIX)
 
+        own = own_namespace(refuse, name, args, labels_of(name), None, child)
         # For whoever makes something in it that this component waits for, such as the `weights_claim`.
-        namespace = self.namespace_made = k8s.core.v1.Namespace(
-            f"{name}-namespace",
-            metadata={
-                "name": args["namespace"],
-                "labels": {
-                    **{f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")},
-                    **({QUEUED: "true"} if counted else {}),
-                },
-            },
-            opts=child,
-        )
-        placed = {"namespace": namespace.metadata.name, "labels": labels_of(name)}
-        account = k8s.core.v1.ServiceAccount(
-            f"{name}-account", metadata={**placed, "name": name}, automount_service_account_token=False, opts=child
-        )
-        identity = WorkloadIdentity(
-            f"{name}-identity",
-            {
-                "cloud": args["cloud"],
-                "region": args["region"],
-                "cluster_name": args["cluster_name"],
-                "workload_identity_pool": args["workload_identity_pool"],
-                "namespace": args["namespace"],
-                "service_account": name,
-                "buckets": [
-                    {
-                        "bucket": args["bucket"],
-                        "prefix": f"{prefix}/",
-                        **({"key": args["encryption_key"]} if "encryption_key" in args else {}),  # type: ignore[typeddict-item]
-                    }
-                ],
-                "tags": args.get("tags", {}),
-            },
-            opts=child,
-        )
-        deny_all = k8s.networking.v1.NetworkPolicy(
-            f"{name}-deny-all", metadata={**placed, "name": f"{name}-deny-all"}, spec=DENY_ALL, opts=child
-        )
-        after: list[pulumi.Resource] = [account, identity, deny_all]
-        if counted:
-            queue = pulumi.Output.from_input(args["cluster_queue"]).apply(lambda value: checked_queue(name, value))
-            after.append(
-                k8s.apiextensions.CustomResource(
-                    f"{name}-queue",
-                    api_version=queues.API_VERSION,
-                    kind="LocalQueue",
-                    metadata={**placed, "name": name},
-                    spec={"clusterQueue": queue},
-                    opts=child,
-                )
-            )
-
+        namespace = self.namespace_made = own.namespace
+        after = own.made
         shared = Shared(
             name=name,
             namespace=namespace.metadata.name,
             namespace_name=args["namespace"],
             image=args["image"],
-            source=pulumi.Output.from_input(args["repository_url"]).apply(lambda url: checked_url(name, url, prefix)),
+            source=pulumi.Output.from_input(args["repository_url"]).apply(lambda url: checked_url(refuse, url, prefix)),
             claim=args.get("weights_claim", ""),
             region=args["region"],
             node_pool=args.get("node_pool", ""),
             accelerator_resource=accelerator(args["accelerator"]).kubernetes_resource,
             client_cidrs=args["client_cidrs"],
             monitoring_namespace=args.get("monitoring_namespace", DEFAULT_MONITORING),
-            queue=name if counted else "",
+            queue=name if own.counted else "",
             after=after,
             opts=child,
         )

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from components import labels
 from components.accelerators import machine_type, machines
 from components.inference import TritonInference, startup
-from components.inference.arguments import checked_url
 from components.inference.pod import mebibytes
+from components.inference.server_arguments import Refusal, checked_url
 from planner.plan import Plan, Resource
 from tests.support import plan_of
 
@@ -466,7 +466,8 @@ def test_an_image_that_stays_the_same_is_accepted(image: str) -> None:
 
 
 def test_a_repository_outside_the_prefix_is_refused() -> None:
-    assert checked_url("chat", "s3://bucket/team/models/", "team/models") == "s3://bucket/team/models/"
+    refuse = Refusal("TritonInference 'chat'")
+    assert checked_url(refuse, "s3://bucket/team/models/", "team/models") == "s3://bucket/team/models/"
     for url in ("s3://bucket", "s3://bucket/other", "s3://bucket/models/deeper"):
         with pytest.raises(ValueError, match="repository_url is"):
-            checked_url("chat", url, "models")
+            checked_url(refuse, url, "models")
