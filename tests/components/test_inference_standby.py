@@ -44,7 +44,7 @@ def test_kubernetes_knows_every_field(plan: Plan) -> None:
         if resource.package == "kubernetes" and not re.search(r"monitoring\.coreos|keda\.sh", resource.type):
             kubernetes_validate.validate(json.loads(json.dumps(resource.inputs)), "1.34", strict=True)
             checked += 1
-    assert checked == 8 + 2 + 1 + 2
+    assert checked == 7 + 2 + 1 + 2
 
 
 def test_every_pod_passes_the_restricted_pod_security_standard(plan: Plan) -> None:
