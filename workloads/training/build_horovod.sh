@@ -14,7 +14,7 @@ PATH=$environment/bin:$PATH
 export PATH
 
 # Its setup.py knows nothing of isolated builds: it asks the torch of this very environment.
-pip install --quiet setuptools==84.2.1 wheel==0.48.0 packaging==26.3 cffi==2.1.1 cloudpickle==3.1.2 psutil==7.2.2 PyYAML==6.0.3
+pip install --quiet setuptools==84.2.1 wheel==0.48.0 packaging==26.3 cffi==2.1.1 cloudpickle==3.1.2 psutil==5.9.8 PyYAML==6.0.3
 echo "horovod==$VERSION --hash=sha256:$SHA256" > "$work/requirements.txt"
 pip download --quiet --no-deps --no-build-isolation --no-binary horovod --require-hashes -r "$work/requirements.txt" -d "$work"
 tar -xzf "$work/horovod-$VERSION.tar.gz" -C "$work"

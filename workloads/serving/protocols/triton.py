@@ -125,11 +125,9 @@ class Upstream:
         return await self._says("/v2/health/live")
 
     async def ready(self) -> bool:
-        """Whether Triton is, and all of these models are, and this is not told to end."""
-        if self.draining:
-            return False
-        found = await asyncio.gather(self._says("/v2/health/ready"), *map(self.model_ready, self.models))
-        return all(found)
+        """Whether all of these models are, and this is not told to end. Triton as a whole also counts models that are
+        not asked for here, and is not ready while any of them failed to load."""
+        return not self.draining and all(await asyncio.gather(*map(self.model_ready, self.models)))
 
     async def model_ready(self, model: str, version: str = "") -> bool:
         return model in self.models and await self._says(f"{_path(model, version)}/ready")
