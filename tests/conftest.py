@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Before gRPC is imported. Its handlers of forks start its threads anew in a child, which ends at once where they cannot.
-# Some tests fork in the process in which others have asked a server over gRPC, and no child of theirs does.
+# Before gRPC is imported. Its handlers of forks start its threads anew in a child, which ends where they cannot. Some
+# tests fork in the process in which others have asked a server over gRPC, and no child of theirs does.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from collections.abc import Callable, Iterator
