@@ -4,6 +4,7 @@ from tests.mistakes.mistake import Mistake
 
 EKS, NETWORK = "components/cluster/eks.py", "components/network/aws.py"
 TRITON, POD = "components/inference/model_group.py", "components/inference/pod.py"
+NAMESPACE = "components/inference/own_namespace.py"
 KARPENTER = "components/cluster/karpenter_pools.py"
 ENVIRONMENT, INFERENCE, TRAINING = "stacks/environment.py", "stacks/inference.py", "stacks/training.py"
 
@@ -188,14 +189,15 @@ PROGRAM = (
         "providers=[self._cluster.kubernetes]",
         "providers=[]",
         ("kubernetes", "provider"),
-        at="components/inference/triton_inference.py",
+        at=NAMESPACE,
     ),
     Mistake(
         "Kubernetes field misspelt",
-        TRITON,
+        NAMESPACE,
         '"unhealthy_pod_eviction_policy"',
         '"unhealthy_pod_evicton_policy"',
         ("PodDisruptionBudget", "spec", "unhealthyPodEvictionPolicy"),
+        at=TRITON,
     ),
     Mistake(
         "Kubernetes field misspelt, far down",
@@ -216,8 +218,8 @@ PROGRAM = (
     Mistake(
         "Kubernetes name that is none",
         TRITON,
-        'f"{called}-budget",\n        metadata={**placed, "name": called}',
-        'f"{called}-budget",\n        metadata={**placed, "name": "Budget_1"}',
+        "disruption_budget(called, placed, labels)",
+        'disruption_budget("Budget_1", placed, labels)',
         ("PodDisruptionBudget", "metadata.name", "Budget_1"),
     ),
     Mistake(
