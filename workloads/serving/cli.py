@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from workloads.serving import commands, manifest, ready
-from workloads.serving.errors import ArgumentError, ServingError
-from workloads.serving.manifest import ModelVersion
+from workloads.serving.commands import model_version
+from workloads.serving.errors import ServingError
 from workloads.serving.progress import gib
 
 EXIT_CODES = """exit codes: 0 done; 1 not ready; 2 wrong arguments; 3 not in the repository;
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
     describe = subcommands.add_parser("manifest", help="write the manifest of a local model version", epilog=EXIT_CODES)
     describe.add_argument("directory", type=Path, help="a Triton model directory with one version in it")
-    describe.add_argument("--model", required=True, type=_model, metavar="NAME:VERSION")
+    describe.add_argument("--model", required=True, type=model_version, metavar="NAME:VERSION")
 
     for name, module in _modules().items():
         module.arguments(subcommands.add_parser(name, help=module.HELP, epilog=EXIT_CODES))
@@ -98,17 +98,10 @@ def _add_models(command: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         action="append",
-        type=_model,
+        type=model_version,
         metavar="NAME:VERSION",
         help="may be given several times",
     )
-
-
-def _model(text: str) -> ModelVersion:
-    try:
-        return ModelVersion.parse(text)
-    except ArgumentError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _count(text: str) -> int:

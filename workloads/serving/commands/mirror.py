@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from workloads.serving.manifest import ModelVersion
+from workloads.serving.commands import model_version
 
 HELP = "copy model versions to a directory that is a repository too, such as a region's shared file system"
 
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         action="append",
-        type=_model,
+        type=model_version,
         metavar="NAME:VERSION",
         help="may be given several times",
     )
@@ -41,10 +41,3 @@ def run(options: argparse.Namespace) -> int:
     names = ", ".join(map(str, sorted(set(options.model))))
     print(f"{names}: verified in {options.destination}; read {gib(read)} in {time.monotonic() - started:.1f} s")
     return 0
-
-
-def _model(text: str) -> ModelVersion:
-    try:
-        return ModelVersion.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

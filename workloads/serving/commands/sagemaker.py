@@ -11,6 +11,7 @@ import argparse
 import os
 from pathlib import Path
 
+from workloads.serving.commands import model_version
 from workloads.serving.commands.serve import until_told
 from workloads.serving.errors import ArgumentError, NotInStore, on_disk
 from workloads.serving.manifest import ModelVersion
@@ -24,7 +25,7 @@ REPOSITORY = "AICLOUD_REPOSITORY"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, type=_model, metavar="NAME:VERSION")
+    parser.add_argument("--model", required=True, type=model_version, metavar="NAME:VERSION")
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--version-directory", type=Path, metavar="DIR",
@@ -103,10 +104,3 @@ def _as_repository(version: Path, model: ModelVersion, directory: Path) -> Path:
         link.unlink(missing_ok=True)
         link.symlink_to(version.absolute(), target_is_directory=True)
     return directory / "copied"
-
-
-def _model(text: str) -> ModelVersion:
-    try:
-        return ModelVersion.parse(text)
-    except ArgumentError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
