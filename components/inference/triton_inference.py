@@ -221,6 +221,7 @@ class TritonInference(pulumi.ComponentResource):
         groups = checked_groups(name, args)
         refuse = Refusal(f"TritonInference {name!r}")
         check_admission(refuse, args, max(group.cold.deadline_s for group in groups))
+        traces = checked_traces(refuse, args)
         super().__init__("aicloud:index:TritonInference", name, {**args}, opts)
         child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
         prefix = args.get("repository_prefix", DEFAULT_PREFIX)
@@ -241,7 +242,7 @@ class TritonInference(pulumi.ComponentResource):
             accelerator_resource=accelerator(args["accelerator"]).kubernetes_resource,
             client_cidrs=args["client_cidrs"],
             monitoring_namespace=args.get("monitoring_namespace", DEFAULT_MONITORING),
-            traces=checked_traces(refuse, args),
+            traces=traces,
             queue=name if own.counted else "",
             after=after,
             opts=child,
