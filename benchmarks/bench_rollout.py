@@ -304,9 +304,7 @@ def main(rollouts: int) -> None:
         forth = [looks_ for phase, _, looks_ in ends if phase == "promoted"]
         middle = [f"{np.median(each):g}" if each else "-" for each in (forth, back)]
         rows.append((name, len(forth), len(back), count - len(forth) - len(back), *middle))
-    print(
-        f"Whole rollouts through decide: 5, 25, 50 %, 1,200 requests a look, four guardrails of 1.25 % each, {count} each"
-    )
+    print(f"{count} whole rollouts each: 5, 25, 50 %, 1,200 requests a look, four guardrails, alpha 5 % in all")
     table(("candidate", "promoted", "rolled back", "neither", "looks to promote", "to roll back"), rows)
 
     for alpha, share in false.items():
