@@ -64,9 +64,9 @@ class World:
         ready = look >= self.ready_from
         observed: dict[str, Any] = {
             "at": 60.0 * look,
-            "baseline": _arm(self.requests - given, 0.01, 1.0, rng),
-            "candidate": _arm(given, self.errors, self.slower, rng),
-            "mirrored": _arm(copies, self.errors, self.slower, rng),
+            "baseline": arm(self.requests - given, rng),
+            "candidate": arm(given, rng, self.errors, self.slower),
+            "mirrored": arm(copies, rng, self.errors, self.slower),
             "pairs": tuple(zip(base.tolist(), scored.tolist(), strict=True)),
             "candidate_ready": ready,
             "baseline_replicas": spec.replicas - (state.replicas or 0),
@@ -85,6 +85,6 @@ class World:
         return decisions
 
 
-def _arm(requests: int, errors: float, slower: float, rng: np.random.Generator) -> Arm:
+def arm(requests: int, rng: np.random.Generator, errors: float = 0.01, slower: float = 1.0) -> Arm:
     failed = int(rng.binomial(requests, errors))
     return Arm(requests, failed, histogram(rng.lognormal(-2.5, 0.5, requests - failed) * slower))
