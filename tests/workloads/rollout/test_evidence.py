@@ -145,3 +145,22 @@ def test_a_candidate_alone_is_held_to_what_the_baseline_did() -> None:
         failing = evidence.learn_alone(spec, failing, simulated.arm(1200, rng, errors=0.05))
     found = [evidence.verdict(spec, each).worse for each in (fine, slow, failing)]
     assert found == ["", "p99_latency", "errors"]
+
+
+def test_what_begins_with_a_step_is_found_sooner() -> None:
+    """After 400 healthy looks the candidate cannot bear the next step."""
+    usual = Arm(1140, 11), Arm(60, 0), Arm(60, 1)
+    known = learned(ERRORS, *[(usual[0], usual[1 + (look % 5 < 3)]) for look in range(400)])
+
+    def looks(known: Any) -> int:
+        for look in range(1, 100):
+            known = evidence.learn(ERRORS, known, usual[0], Arm(60, 3), ())
+            if evidence.verdict(ERRORS, known).worse:
+                return look
+        return 100
+
+    unproven = {**known, "tests": {"errors": {**known["tests"]["errors"], "proven": False}}}
+    begun = evidence.begin_step(unproven)
+    before, after = (sequential.log_e_value(np.array(each["tests"]["errors"]["alarm"])) for each in (unproven, begun))
+    assert after == pytest.approx(before)
+    assert looks(begun) < looks(unproven)
