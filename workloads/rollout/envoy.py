@@ -13,6 +13,7 @@ Series are asked for as they are and subtracted here, one by one: a counter that
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import defaultdict
@@ -35,7 +36,7 @@ Prometheus scrapes every 15."""
 _LONGEST_S = 3600.0
 
 Series = dict[str, float]
-"""Labels, as text -> value."""
+"""Labels, as JSON -> value."""
 
 
 class EnvoyObserver:
@@ -64,7 +65,8 @@ class EnvoyObserver:
             # What there was before these weights is nobody's.
             return Seen(), new
         before = cursor["series"]
-        return Seen(*(_arm(now[arm], before[arm]) for arm in names)), new
+        arms = {arm: _arm(now[arm], before[arm]) for arm in names}
+        return Seen(arms[CONTROL], arms[CANDIDATE], arms["mirror"]), new
 
     def _series(self, cluster: str) -> dict[str, Series]:
         return {metric: self._query(f'{metric}{{{CLUSTER}="{cluster}"}}') for metric in (REQUESTS, DURATIONS)}
@@ -80,11 +82,11 @@ class EnvoyObserver:
 
 
 def _labels(metric: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={value}" for name, value in sorted(metric.items()))
+    return json.dumps(metric, sort_keys=True)
 
 
 def _label(labels: str, name: str) -> str:
-    return dict(each.split("=", 1) for each in labels.split(",")).get(name, "")
+    return str(json.loads(labels).get(name, ""))
 
 
 def _difference(now: Series, before: Series) -> Series:

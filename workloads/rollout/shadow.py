@@ -43,28 +43,25 @@ class Scored:
         known = cursor or {"observer": None, "next": 0}
         seen, after = self._observer.look(known["observer"], since)
         # A text twice would be no more evidence than once.
-        until = min(known["next"] + self._a_look, len(self._texts))
-        pairs = self._pairs(self._texts[known["next"] : until])
-        return Seen(seen.baseline, seen.candidate, seen.mirrored, seen.pairs + pairs), {
-            "observer": after,
-            "next": until,
-        }
+        pairs, scored = self._pairs(self._texts[known["next"] : known["next"] + self._a_look])
+        both = Seen(seen.baseline, seen.candidate, seen.mirrored, seen.pairs + pairs)
+        return both, {"observer": after, "next": known["next"] + scored}
 
-    def _pairs(self, texts: Sequence[str]) -> Pairs:
-        """Of the texts that both have scored; a candidate that cannot be asked yet has no pairs."""
-        found = []
-        for text in texts:
+    def _pairs(self, texts: Sequence[str]) -> tuple[Pairs, int]:
+        """Of those that both have scored, and how many were asked for: none after one of them cannot be reached."""
+        found: list[tuple[float, float]] = []
+        for number, text in enumerate(texts):
             tensor = {"name": "text_input", "datatype": "BYTES", "shape": [1, 1], "data": [text]}
             try:
                 answers = [server.ask("POST", self._path, {"inputs": [tensor]}) for server in self._servers]
             except ShellFailed:
-                continue
+                return tuple(found), number
             baseline, candidate = (
                 bits_per_byte({}, json.dumps(said).encode()) if status == 200 else None for status, said in answers
             )
             if baseline is not None and candidate is not None:
                 found.append((baseline, candidate))
-        return tuple(found)
+        return tuple(found), len(texts)
 
 
 def read_texts(path: Path) -> list[str]:
