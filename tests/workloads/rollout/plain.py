@@ -129,7 +129,7 @@ class Counting:
         del since
         number = (cursor or 0) + 1
         errors = 20 if number >= self._failing_from else 0
-        return Seen(Arm(100, 0), Arm(100, errors)), number
+        return Seen(Arm(900), Arm(100), Arm(100, errors)), number
 
 
 class Time:
