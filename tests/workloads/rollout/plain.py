@@ -155,6 +155,7 @@ def control(
     route: FileRoute | None = None,
     observer: Any = None,
     metrics: ControllerMetrics | None = None,
+    asked: str = "asked",
 ) -> State:
     """A controller's life."""
     before = controller.decide
@@ -169,8 +170,8 @@ def control(
                     route or FileRoute(directory),
                     observer or Counting(failing_from),
                     metrics=metrics,
-                    requested=(directory / "asked").exists,
-                    fulfilled=(directory / "asked").unlink,
+                    requested=(directory / asked).exists,
+                    fulfilled=(directory / asked).unlink,
                     clock=time,
                     sleep=time.sleep,
                     failpoint=failpoint,

@@ -61,7 +61,7 @@ def test_each_request_is_seen_once() -> None:
                 found.append(seen)
                 assert sum(requests(seen).values()) == count
             setup.candidate.status = 500
-            while not (await setup.ask())[1] == "candidate":
+            while (await setup.ask())[1] != "candidate":
                 pass
             seen, _ = await asyncio.to_thread(observer.look, cursor, 0.0)
             assert (seen.candidate.requests, seen.candidate.errors) == (1, 1)
@@ -264,7 +264,7 @@ def test_envoy_s_counters_are_subtracted_pod_by_pod() -> None:
 # ---- scores beside the traffic
 
 
-def test_texts_are_scored_by_both_and_each_once(tmp_path: Path) -> None:
+def test_texts_are_scored_by_both_and_each_once() -> None:
     class Nothing:
         def look(self, cursor: Any, since: float) -> tuple[Seen, Any]:
             del since
