@@ -74,9 +74,8 @@ async def added(world: World) -> tuple[float, float]:
 async def measured(directory: Path, servers: list[tritons.Triton], rollouts: int, clients: int) -> World:
     async with World(directory, servers).running(clients=0) as world:
         direct, routed = await added(world)
-        print(
-            f"an answer takes {direct:.2f} ms, through the router {routed:.2f} ms: {routed / direct:.2f} times as long\n"
-        )
+        ratio = f"{routed / direct:.2f} times as long"
+        print(f"an answer takes {direct:.2f} ms, through the router {routed:.2f} ms: {ratio}\n")
     async with World(directory, servers).running(clients=clients) as world:
         await asyncio.sleep(1.0)
         rows = await rolled(world, rollouts)
