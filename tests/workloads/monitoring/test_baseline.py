@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -74,7 +76,7 @@ def test_a_part_repeats_each_season(start: int, length: int, season: int, time: 
 def test_windows_are_whole_aligned_and_without_gaps(start: float, extent: float, length: float) -> None:
     found = windows(start, start + extent, length)
     assert all(each.start_s >= start - 1e-6 and each.end_s <= start + extent + 1e-6 for each in found)
-    assert all(a.end_s == b.start_s for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end_s == b.start_s for a, b in pairwise(found))
     assert len(found) >= extent // length - 1
 
 

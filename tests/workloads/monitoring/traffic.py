@@ -9,8 +9,27 @@ from workloads.monitoring.tables import Request, Rows, request_row
 
 MONDAY_S = 1_790_553_600.0
 """2026-09-28 00:00 UTC."""
-WORDS = "def return self import class for in range if else while try except lambda None True value index".split()
-RARE = "quux zygote xylem wharf vortex kludge jackal fjord glyph crypt".split()
+WORDS = [
+    "def",
+    "return",
+    "self",
+    "import",
+    "class",
+    "for",
+    "in",
+    "range",
+    "if",
+    "else",
+    "while",
+    "try",
+    "except",
+    "lambda",
+    "None",
+    "True",
+    "value",
+    "index",
+]
+RARE = ["quux", "zygote", "xylem", "wharf", "vortex", "kludge", "jackal", "fjord", "glyph", "crypt"]
 SHIFTS = ("longer", "digits", "words", "capitals", "harder")
 
 
