@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 from workloads.monitoring.drift import EMBEDDING, DriftPolicy, drift
 
 COLUMNS, ROWS = 20, 10_000
-ROUNDS = 15
+TURNS, ROUNDS = 4, 10
 SIMULATIONS, SIMULATED_ROWS = 600, 1_000
 ONLY_P = DriftPolicy(ks=0, psi=0, wasserstein=0, mmd=0, missing=0)
 
@@ -66,8 +66,11 @@ print(json.dumps([min(report), min(bare)]))
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--evidently", metavar="PYTHON", type=Path, help="interpreter that has it")
-    theirs = evidently(options.parse_args().evidently)
-    ours = cost()
+    python = options.parse_args().evidently
+    # In turns, and the best of each: whatever else the machine does only adds.
+    turns = [(evidently(python), cost()) for _ in range(TURNS)]
+    ours = min(turn[1] for turn in turns)
+    theirs = [min(each) for each in zip(*(turn[0] for turn in turns if turn[0]), strict=True)]
     rows: list[list[object]] = [["KS, PSI, Wasserstein and MMD", 1000 * ours, 1.0]]
     if theirs:
         rows += [

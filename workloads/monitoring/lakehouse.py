@@ -30,6 +30,8 @@ PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
     "write.parquet.compression-codec": "zstd",
+    # A batch adds a manifest; a hundred of them become one, so that planning a read stays quick.
+    "commit.manifest-merge.enabled": "true",
     # Whoever commits at the same time makes the others try again.
     "commit.retry.num-retries": "10",
 }

@@ -4,7 +4,8 @@ By importance weighting: a classifier that tells the window's requests from the 
 of the reference a weight, how much more usual its like has become; their weighted mean loss is what the window's would
 be (Shimodaira, 2000, "Improving predictive inference under covariate shift"). That holds as long as the inputs have
 changed and not what the right answer to them is, and only where the reference has been: so it says how many requests
-the prediction rests on, and none is made if they are too few.
+the prediction rests on, and none is made if they are too few. The classifier is a simple one: of a change that it does
+not see it predicts nothing, so what is predicted is rather too little than too much.
 """
 
 from __future__ import annotations
