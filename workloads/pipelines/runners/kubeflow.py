@@ -1,10 +1,11 @@
 """Kubeflow Pipelines: the pipeline as IR, each task a container with the command that all runners start.
 
-Its local runner starts no containers. There each task is a function that starts the very same command.
+Its local runner starts no containers, and of its conditions none is ever true (2.16.1: it evaluates the whole reference,
+`inputs.parameter_values[...]`, after the value was put inside it). There each task is a function that starts the very
+same command, and those behind the gate are handed its answer.
 """
 
-from __future__ import annotations
-
+# Without postponed annotations: KFP reads those of components as types.
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,8 @@ from workloads.pipelines.definition import BEGIN, GATE, RETRAIN, Pipeline, Task
 from workloads.pipelines.errors import ArgumentError, PipelineError, on_disk
 from workloads.pipelines.runners.settings import FILE, MOUNT, RUN, SIGN, SIGNING_KEY, Settings
 
-OUTPUT = "Output"
-"""What KFP calls the one output of a function; containers call theirs the same."""
-Make = Callable[[Task, Any], Any]
-"""A task and the pipeline's `overrides` to a task of KFP, within a pipeline's function."""
+Make = Callable[[Task, Any, Any], Any]
+"""A task, the pipeline's `overrides` and the gate's answer, if it is known, to a task of KFP; in a pipeline's function."""
 
 
 def compile(output: Path, settings: Settings, pipeline: Pipeline = RETRAIN) -> list[Path]:
@@ -28,7 +27,7 @@ def compile(output: Path, settings: Settings, pipeline: Pipeline = RETRAIN) -> l
 
     with on_disk(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        compiler.Compiler().compile(_pipeline(settings, pipeline, _containers(settings)), str(output))
+        compiler.Compiler().compile(_pipeline(settings, pipeline, _containers(settings), True), str(output))
     return [output]
 
 
@@ -37,14 +36,14 @@ def run_locally(settings: Settings, name: str, root: Path, pipeline: Pipeline = 
     from kfp import local
 
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
-    made = _pipeline(settings, pipeline, _functions(settings, name))
+    made = _pipeline(settings, pipeline, _functions(settings, name), False)
     try:
         made(overrides="{}")
     except Exception as error:
         raise PipelineError(f"Kubeflow Pipelines: {error}") from error
 
 
-def _pipeline(settings: Settings, pipeline: Pipeline, make: Make) -> Any:
+def _pipeline(settings: Settings, pipeline: Pipeline, make: Make, conditions: bool) -> Any:
     from kfp import dsl
 
     tasks = settings.tasks(pipeline)
@@ -52,25 +51,27 @@ def _pipeline(settings: Settings, pipeline: Pipeline, make: Make) -> Any:
     def body(overrides: str = "{}") -> None:
         made: dict[str, Any] = {}
 
-        def add(task: Task, known: dict[str, Any]) -> None:
-            one = make(task, overrides)
+        def add(task: Task, known: dict[str, Any], answer: Any = None) -> None:
+            one = make(task, overrides, answer)
             one.set_display_name(task.name).set_caching_options(False).set_retry(task.retries, "30s")
             _with_resources(one, task, settings)
             for before in task.after:
                 # Behind the gate nothing waits for what is before it: the gate has.
                 if before in known:
                     one.after(known[before])
-            made[task.name] = known[task.name] = one
+            known[task.name] = one
 
-        before: dict[str, Any] = {}
-        for task in tasks:
-            if not task.gated:
-                add(task, before)
-        with dsl.If(made[GATE].outputs[OUTPUT] == "true", name="accepted"):
-            behind: dict[str, Any] = {}
-            for task in tasks:
-                if task.gated:
-                    add(task, behind)
+        free = [task for task in tasks if not task.gated]
+        for task in free:
+            add(task, made)
+        gated: dict[str, Any] = {}
+        if not conditions:
+            for task in tasks[len(free) :]:
+                add(task, made, made[GATE].output)
+            return
+        with dsl.If(made[GATE].outputs["answer"] == "true", name="accepted"):
+            for task in tasks[len(free) :]:
+                add(task, gated)
 
     return dsl.pipeline(body, name=pipeline.name, description=", ".join(step.name for step in pipeline.steps))
 
@@ -100,26 +101,20 @@ def _with_resources(one: Any, task: Task, settings: Settings) -> None:
 def _containers(settings: Settings) -> Make:
     from kfp import dsl
 
-    def make(task: Task, overrides: Any) -> Any:
+    def make(task: Task, overrides: Any, _: Any) -> Any:
         words = [word.replace(RUN, dsl.PIPELINE_JOB_ID_PLACEHOLDER) for word in task.command]
 
-        def plain() -> Any:
+        def plain():  # type: ignore[no-untyped-def]
             return dsl.ContainerSpec(settings.image, words[:1], words[1:])
 
-        def begin(overrides: str) -> Any:
+        def begin(overrides: str):  # type: ignore[no-untyped-def]
             return dsl.ContainerSpec(settings.image, words[:1], [*words[1:], "--overrides", overrides])
 
-        def gate(Output: dsl.OutputPath(str)) -> Any:  # type: ignore[valid-type]
-            return dsl.ContainerSpec(settings.image, words[:1], [*words[1:], "--answer", Output])
+        def gate(answer: dsl.OutputPath(str)):  # type: ignore
+            return dsl.ContainerSpec(settings.image, words[:1], [*words[1:], "--answer", answer])
 
         function: Any = {BEGIN: begin, GATE: gate}.get(task.name, plain)
         function.__name__ = task.name
-        # Their annotations are read as types, and their result must have none.
-        function.__annotations__ = {
-            name: {"str": str}.get(kind, dsl.OutputPath(str))
-            for name, kind in function.__annotations__.items()
-            if name != "return"
-        }
         component = dsl.container_component(function)
         return component(overrides=overrides) if task.name == BEGIN else component()
 
@@ -132,23 +127,26 @@ def _functions(settings: Settings, name: str) -> Make:
     component = dsl.component(_start, base_image="python")
     environment = {**settings.environment, SIGNING_KEY: settings.signing_key}
 
-    def make(task: Task, overrides: Any) -> Any:
+    def make(task: Task, overrides: Any, answer: Any) -> Any:
         return component(
             command=json.dumps([word.replace(RUN, name) for word in task.command]),
             directory=settings.directory,
             environment=json.dumps(environment),
             overrides=overrides if task.name == BEGIN else "",
+            answer="true" if answer is None else answer,
         )
 
     return make
 
 
-def _start(command: str, directory: str, environment: str, overrides: str) -> str:
+def _start(command: str, directory: str, environment: str, overrides: str, answer: str) -> str:
     """What KFP's local runner calls: only this text, in a process of its own. `true`, or `false` of the gate."""
     import json
     import os
     import subprocess
 
+    if answer == "false":
+        return "false"
     words = json.loads(command) + (["--overrides", overrides] if overrides else [])
     code = subprocess.run(words, cwd=directory or None, env={**os.environ, **json.loads(environment)}).returncode
     if code not in (0, 99):

@@ -62,7 +62,8 @@ def definition(settings: Settings, pipeline: Pipeline = RETRAIN) -> str:
         ConditionStep(name="accepted", conditions=[accepted], if_steps=gated, else_steps=[], depends_on=[GATE])
     )
     made = Made(name=pipeline.name, parameters=[overrides], steps=steps, sagemaker_session=session)
-    return json.dumps(json.loads(made.definition()), indent=1) + "\n"
+    found = {name: value for name, value in json.loads(made.definition()).items() if value is not None}
+    return json.dumps(found, indent=1) + "\n"
 
 
 def _check(settings: Settings) -> None:
@@ -95,7 +96,12 @@ def _step(task: Task, settings: Settings, session: Any, overrides: Any) -> Any:
     from sagemaker.core.workflow.execution_variables import ExecutionVariables
     from sagemaker.core.workflow.functions import Join
     from sagemaker.core.workflow.properties import PropertyFile
-    from sagemaker.mlops.workflow.retry import StepExceptionTypeEnum, StepRetryPolicy
+    from sagemaker.mlops.workflow.retry import (
+        SageMakerJobExceptionTypeEnum,
+        SageMakerJobStepRetryPolicy,
+        StepExceptionTypeEnum,
+        StepRetryPolicy,
+    )
     from sagemaker.mlops.workflow.steps import ProcessingStep
 
     before, _, after = settings.place.partition(RUN)
@@ -130,16 +136,18 @@ def _step(task: Task, settings: Settings, session: Any, overrides: Any) -> Any:
         sagemaker_session=session,
         env=environment or None,
     )
-    again = StepRetryPolicy(
-        exception_types=[StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING],
-        max_attempts=task.retries + 1,
-    )
+    service = [StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING]
+    job = [SageMakerJobExceptionTypeEnum.INTERNAL_ERROR, SageMakerJobExceptionTypeEnum.CAPACITY_ERROR]
+    again = [
+        StepRetryPolicy(exception_types=service, max_attempts=task.retries + 1),
+        SageMakerJobStepRetryPolicy(exception_types=job, max_attempts=task.retries + 1),
+    ]
     return ProcessingStep(
         name=task.name,
         step_args=processor.run(inputs=inputs, outputs=outputs, arguments=words[1:]),
         property_files=files or None,
         depends_on=[name for name in task.after if not (task.gated and name == GATE)] or None,
-        retry_policies=[again],
+        retry_policies=again,
     )
 
 
