@@ -59,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
     _add_run(status)
     status.add_argument("--json", action="store_true", help="for programs")
 
+    exporter = command("exporter", "serve metrics of all runs for Prometheus, until it is stopped")
+    exporter.add_argument("--runs", required=True, metavar="DIR|URL", help="the directory or prefix that has the runs")
+    exporter.add_argument("--port", type=int, default=9465, help="(default %(default)s)")
+
     compile = command("compile", "write the pipeline as Airflow, Kubeflow Pipelines or SageMaker reads it")
     compile.add_argument("--target", required=True, choices=TARGETS)
     compile.add_argument("--output", required=True, type=Path, metavar="FILE", help="retrain.py, .yaml or .json")
@@ -161,6 +165,12 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
+def _exporter(options: argparse.Namespace) -> int:
+    from workloads.pipelines.metrics import serve
+
+    return serve(options.runs, options.port)
+
+
 def _compile(options: argparse.Namespace) -> int:
     from workloads.pipelines.runners.settings import Settings
 
@@ -217,6 +227,7 @@ _COMMANDS = {
     "step": _step,
     "gate": _gate,
     "status": _status,
+    "exporter": _exporter,
     "compile": _compile,
     "key": _key,
     "promote": _promote,

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG  # type: ignore[import-not-found]
+from airflow.sdk import DAG
 
 RUN = '{{ run_id | replace(":", "") | replace("+", "") }}'
 """As part of a path or key. No single quotes: a shell's are around it."""
@@ -53,7 +53,7 @@ def build(plan: dict[str, Any]) -> DAG:
 
 
 def _shell(plan: dict[str, Any], task: dict[str, Any], command: list[str], **options: Any) -> Any:
-    from airflow.providers.standard.operators.bash import BashOperator  # type: ignore[import-not-found]
+    from airflow.providers.standard.operators.bash import BashOperator
 
     # Quoted before it is rendered; what a trigger brings comes as a variable, and is no part of the command.
     text = shlex.join(command) + (' --overrides "$PIPELINE_OVERRIDES"' if task["overrides"] else "")
@@ -64,10 +64,10 @@ def _shell(plan: dict[str, Any], task: dict[str, Any], command: list[str], **opt
 
 
 def _pod(plan: dict[str, Any], task: dict[str, Any], command: list[str], **options: Any) -> Any:
-    from airflow.providers.cncf.kubernetes.operators.pod import (  # type: ignore[import-not-found]
+    from airflow.providers.cncf.kubernetes.operators.pod import (
         KubernetesPodOperator,
     )
-    from kubernetes.client import models as k8s  # type: ignore[import-untyped]
+    from kubernetes.client import models as k8s
 
     resources = task["resources"]
     wanted = {"cpu": str(resources["cpu"]), "memory": f"{resources['memory_gib']:g}Gi"}

@@ -1,8 +1,8 @@
 """Kubeflow Pipelines: the pipeline as IR, each task a container with the command that all runners start.
 
-Its local runner starts no containers, and of its conditions none is ever true (2.16.1: it evaluates the whole reference,
-`inputs.parameter_values[...]`, after the value was put inside it). There each task is a function that starts the very
-same command, and those behind the gate are handed its answer.
+Its local runner starts no containers, and finds none of its conditions true (2.16.1 puts the value into the reference,
+`inputs.parameter_values['...']`, and evaluates that). There each task is a function that starts the very same command,
+and those behind the gate are handed its answer.
 """
 
 # Without postponed annotations: KFP reads those of components as types.
@@ -16,7 +16,7 @@ from workloads.pipelines.errors import ArgumentError, PipelineError, on_disk
 from workloads.pipelines.runners.settings import FILE, MOUNT, RUN, SIGN, SIGNING_KEY, Settings
 
 Make = Callable[[Task, Any, Any], Any]
-"""A task, the pipeline's `overrides` and the gate's answer, if it is known, to a task of KFP; in a pipeline's function."""
+"""A task, the pipeline's `overrides` and the gate's answer, if it is known, to a task of KFP."""
 
 
 def compile(output: Path, settings: Settings, pipeline: Pipeline = RETRAIN) -> list[Path]:
@@ -104,10 +104,10 @@ def _containers(settings: Settings) -> Make:
     def make(task: Task, overrides: Any, _: Any) -> Any:
         words = [word.replace(RUN, dsl.PIPELINE_JOB_ID_PLACEHOLDER) for word in task.command]
 
-        def plain():  # type: ignore[no-untyped-def]
+        def plain():
             return dsl.ContainerSpec(settings.image, words[:1], words[1:])
 
-        def begin(overrides: str):  # type: ignore[no-untyped-def]
+        def begin(overrides: str):
             return dsl.ContainerSpec(settings.image, words[:1], [*words[1:], "--overrides", overrides])
 
         def gate(answer: dsl.OutputPath(str)):  # type: ignore
