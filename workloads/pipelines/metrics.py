@@ -31,12 +31,7 @@ FINAL = (REGISTERED, REJECTED)
 class Runs:
     """A collector of prometheus_client over all runs below a directory or URL."""
 
-    def __init__(
-        self,
-        url: str,
-        pipeline: Pipeline = RETRAIN,
-        warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
-    ) -> None:
+    def __init__(self, url: str, pipeline: Pipeline = RETRAIN, warn: Callable[[str], None] = log.warning) -> None:
         self.url, self.pipeline, self._warn = url.rstrip("/"), pipeline, warn
         self._store = open_store(self.url)
         self._known: dict[str, Status] = {}

@@ -53,7 +53,8 @@ def definition(settings: Settings, pipeline: Pipeline = RETRAIN) -> str:
 
     overrides = ParameterString(name="Overrides", default_value="{}")
     session = _session(settings)
-    steps, gated = [], []
+    steps: list[Any] = []
+    gated: list[Any] = []
     for task in settings.tasks(pipeline):
         step = _step(task, settings, session, overrides)
         (gated if task.gated else steps).append(step)
@@ -81,7 +82,7 @@ def _check(settings: Settings) -> None:
 
 def _session(settings: Settings) -> Any:
     """One that notes what a step would start, and starts nothing."""
-    import boto3
+    import boto3  # type: ignore[import-untyped]
     from sagemaker.core.workflow.pipeline_context import PipelineSession
 
     return PipelineSession(
