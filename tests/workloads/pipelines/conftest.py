@@ -31,9 +31,10 @@ class Place:
     public: Path
 
     def run(self, name: str, on_event: Callable[[local.Event], None] = lambda _: None, **parameters: object) -> Status:
+        corpus = Path(str(parameters.pop("corpus", self.corpus)))
         return local.run(
             str(self.root / "runs" / name),
-            small.parameters(self.corpus, self.root, **parameters),
+            small.parameters(corpus, self.root, **parameters),
             on_event=on_event,
             execute=local.in_process,
         )
