@@ -45,6 +45,11 @@ def names() -> dict[str, Any]:
     }
 
 
+def api_server() -> dict[str, Any]:
+    """Egress rule for the cluster's API: both clouds have it on private addresses, some of them outside the network."""
+    return {"to": [block(cidr) for cidr in _PRIVATE], "ports": ports(443)}
+
+
 def pods(of: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """The peer that is the pods of a namespace with these labels. What pods ask of each other is told by labels, never
     by addresses: on GKE an address block means no pod.
