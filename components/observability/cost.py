@@ -1,8 +1,8 @@
 """What the cluster costs by pod, and so by team, model and training job: OpenCost, with the prices of our own catalog.
 
 Its metrics (`node_total_hourly_cost`, `container_cpu_allocation`, `container_gpu_allocation`, ...) go to Prometheus,
-where they are joined with the pods' labels. Prices are list prices, wherever a machine comes from: of reservations, spot
-and discounts the bill alone knows.
+where they are joined with the pods' labels. Prices are list prices, wherever a machine comes from: of reservations,
+spot and discounts the bill alone knows.
 
 Fields: opencost/opencost-helm-chart 2.5.17; the price list: opencost/opencost, pkg/cloud/provider/csvprovider.go.
 """

@@ -26,8 +26,8 @@ SERIES = (
     "aicloud:.+|ALERTS|(rollout|monitoring|pipeline|training)_.+|node_total_hourly_cost"
     "|DCGM_FI_(DEV_GPU_UTIL|DEV_POWER_USAGE|PROF_PIPE_TENSOR_ACTIVE)"
 )
-"""What is sent to the cloud's own Prometheus by default. The rest, a hundred times as much, is needed for days, and is in
-the cluster."""
+"""What is sent to the cloud's own Prometheus by default. The rest, a hundred times as much, is needed for days, and is
+in the cluster."""
 
 
 def values(
