@@ -105,8 +105,8 @@ class Objective:
                 dashboard=self.dashboard,
                 summary=f"{self.name} of {which}: the error budget burns at more than {burn.rate:g} times its rate",
                 description=(
-                    f"Promised: {self.promise} ({self.target:.4%}). {{{{ $value | humanizePercentage }}}} was bad in the "
-                    f"last {burn.long}, and still is in the last {burn.short}."
+                    f"Promised: {self.promise} ({self.target:.4%}). {{{{ $value | humanizePercentage }}}} was bad in "
+                    f"the last {burn.long}, and still is in the last {burn.short}."
                 ),
                 labels={"objective": self.name, "long_window": burn.long},
             )

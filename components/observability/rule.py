@@ -1,5 +1,4 @@
-"""What a rule of Prometheus is made of here: recordings, alerts with a runbook each, and whatever the alerts need to know
-of an environment.
+"""What a rule of Prometheus is made of here: recordings, alerts with a runbook each, and what they know of a cluster.
 
 Form: prometheus-operator's PrometheusRule, `spec.groups`; the same as a rule file of Prometheus.
 """
@@ -92,7 +91,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """An alert. `summary` is one line that names what is concerned; `description` says what is wrong and what follows."""
+    """An alert. `summary` is a line that names what is concerned; `description` says what is wrong and what follows."""
 
     name: str
     expr: str

@@ -7,14 +7,12 @@ FAILURES = ("server_error", "unreachable", "broken", "timed_out")
 RESCUED = "rescued"
 """`outcome` of rollout_requests_total: answered instead of an arm that could not be reached."""
 
-ROLLED_BACK = "rollback"
-"""`action` of rollout_decisions_total."""
-SAMPLE_RATIO = "sample_ratio_mismatch"
-"""`reason` of rollout_decisions_total."""
+MOVING = ("waiting-for-replicas", "shadowing", "stepping", "rolling-back")
+ROLLED_BACK = ("rolling-back", "rolled-back")
 INCONCLUSIVE = "inconclusive"
-"""`state` of rollout_state: a person decides."""
-MOVING = ("waiting", "preparing", "shadowing", "comparing", "progressing", "watching", "rolling_back")
-"""`state` of rollout_state: under way."""
+STOPPED = "stopped"
+"""`state` of rollout_state: under way; withdrawn; undecided, so that a person decides; stopped since the traffic was not
+split as it should be."""
 
 LATEST, REFERENCE = "latest", "reference"
 """`window` of monitoring_quality_bits_per_byte."""

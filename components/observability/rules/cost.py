@@ -38,7 +38,7 @@ def _alerts(scope: Scope) -> list[Alert]:
         ),
         Alert(
             name="GpuIdle",
-            expr='avg_over_time(DCGM_FI_DEV_GPU_UTIL{pod!=""}[1h]) < 5 and on (gpu, Hostname)'
+            expr='avg_over_time(DCGM_FI_DEV_GPU_UTIL{pod!=""}[1h]) < 5 and on (gpu, hostname)'
             ' count_over_time(DCGM_FI_DEV_GPU_UTIL{pod!=""}[1h]) > 100',
             lasts="30m",
             severity="warning",

@@ -8,8 +8,8 @@ ACCELERATORS = "nvidia_com_gpu|aws_amazon_com_neuron|google_com_tpu"
 """Resources, as kube-state-metrics writes them."""
 
 HARDWARE_XIDS = (48, 62, 64, 74, 79, 92, 94, 95, 119, 120, 140, 143, 156, 158)
-"""XIDs of which NVIDIA's catalog says to reset the GPU, drain the node or report it: memory that can't be mended, NVLink,
-a GPU that left the bus, GSP timeouts. Others mostly are a program's own fault.
+"""XIDs of which NVIDIA's catalog says to reset the GPU, drain the node or report it: memory that can't be mended,
+NVLink, a GPU that left the bus, GSP timeouts. Others mostly are a program's own fault.
 https://docs.nvidia.com/deploy/xid-errors/ (remembered)"""
 
 
@@ -18,7 +18,7 @@ def groups(_scope: Scope) -> list[Group]:
 
 
 def _machines() -> list[Alert]:
-    gpu = "GPU {{ $labels.gpu }} of {{ $labels.Hostname }}"
+    gpu = "GPU {{ $labels.gpu }} of {{ $labels.hostname }}"
     hardware = " or ".join(f"DCGM_FI_DEV_XID_ERRORS == {xid}" for xid in HARDWARE_XIDS)
     disk = 'fstype!~"tmpfs|overlay|squashfs|iso9660|ramfs",mountpoint!~"/(boot|run)(/.*)?"'
     return [
@@ -148,8 +148,8 @@ def _queues() -> list[Alert]:
             severity="warning",
             team="platform",
             dashboard="fleet",
-            summary="pool {{ $labels.nodepool }} has {{ $value | humanizePercentage }} of its {{ $labels.resource_type }}",
-            description="It adds no machine beyond its limit: what waits for one waits on.",
+            summary="pool {{ $labels.nodepool }} has used up its {{ $labels.resource_type }}",
+            description="{{ $value | humanizePercentage }} of its limit. It adds no machine beyond that.",
         ),
         Alert(
             name="CloudRefusesMachines",

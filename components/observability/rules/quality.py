@@ -1,4 +1,4 @@
-"""How good the models are by what they are asked: drift, quality, the log of requests, and the pipelines that retrain."""
+"""How good models are by what they are asked: drift, quality, the log of requests, and pipelines that retrain."""
 
 from __future__ import annotations
 
@@ -80,10 +80,13 @@ def _alerts(scope: Scope) -> list[Alert]:
 
 
 def _pipelines() -> list[Alert]:
+    ended = f'max by (pipeline, outcome) (pipeline_runs_total{{outcome!="{vocabulary.SUCCEEDED}"}}%s)'
+    failed, before = ended % "", ended % " offset 1h"
     return [
         Alert(
             name="PipelineFailed",
-            expr=f'sum by (pipeline, outcome) (increase(pipeline_runs_total{{outcome!="{vocabulary.SUCCEEDED}"}}[1h])) > 0',
+            # Not `increase`: the first failure makes the series, which Prometheus doesn't take for an increase.
+            expr=f"{failed} - ({before} or {failed} * 0) > 0",
             severity="warning",
             team="models",
             dashboard="quality",

@@ -14,13 +14,19 @@ def groups(scope: Scope) -> list[Group]:
 
 
 def _alerts(scope: Scope) -> list[Alert]:
-    moving = f'max by (rollout) (rollout_state{{state=~"{"|".join(vocabulary.MOVING)}"}}) == 1'
+    def state(*states: str, offset: str = "") -> str:
+        return f'max by (rollout) (rollout_state{{state=~"{"|".join(states)}"}}{offset}) == 1'
+
+    moving = state(*vocabulary.MOVING)
     hours = f"{scope.rollout_s / 3_600:g} hours"
-    decided = "sum by (rollout) (increase(rollout_decisions_total{%s}[%s]))"
+    decided = "sum by (rollout) (increase(rollout_decisions_total[15m]))"
+    # Ends stay as they are for as long as the controller runs; a day of telling is enough. A state is there from its
+    # begin on, while a counter's first increase is one that Prometheus doesn't see.
     return [
         Alert(
             name="RolloutRolledBack",
-            expr=decided % (f'action="{vocabulary.ROLLED_BACK}"', "1h") + " > 0",
+            expr=f"{state(*vocabulary.ROLLED_BACK)} unless on (rollout)"
+            f" {state(*vocabulary.ROLLED_BACK, offset=' offset 1d')}",
             severity="warning",
             team="models",
             dashboard="rollout",
@@ -29,7 +35,7 @@ def _alerts(scope: Scope) -> list[Alert]:
         ),
         Alert(
             name="RolloutSampleRatioMismatch",
-            expr=decided % (f'reason="{vocabulary.SAMPLE_RATIO}"', "1h") + " > 0",
+            expr=f"{state(vocabulary.STOPPED)} unless on (rollout) {state(vocabulary.STOPPED, offset=' offset 1d')}",
             severity="critical",
             team="models",
             dashboard="rollout",
@@ -38,7 +44,7 @@ def _alerts(scope: Scope) -> list[Alert]:
         ),
         Alert(
             name="RolloutInconclusive",
-            expr=f'max by (rollout) (rollout_state{{state="{vocabulary.INCONCLUSIVE}"}}) == 1',
+            expr=state(vocabulary.INCONCLUSIVE),
             lasts="30m",
             severity="warning",
             team="models",
@@ -48,8 +54,9 @@ def _alerts(scope: Scope) -> list[Alert]:
         ),
         Alert(
             name="RolloutStuck",
-            expr=f"({moving}) and on (rollout) max by (rollout) (changes(rollout_weight_ratio[{scope.rollout_s}s])) == 0"
-            f" and on (rollout) max by (rollout) (rollout_state offset {scope.rollout_s}s) == 1",
+            expr=f"({moving}) and on (rollout)"
+            f" max by (rollout) (changes(rollout_weight_ratio[{scope.rollout_s}s])) == 0"
+            f" and on (rollout) {state(*vocabulary.MOVING, offset=f' offset {scope.rollout_s}s')}",
             lasts="10m",
             severity="warning",
             team="models",
@@ -59,7 +66,7 @@ def _alerts(scope: Scope) -> list[Alert]:
         ),
         Alert(
             name="RolloutControllerSilent",
-            expr=f"({moving}) and on (rollout) {decided % ('', '15m')} == 0",
+            expr=f"({moving}) and on (rollout) {decided} == 0",
             lasts="15m",
             severity="critical",
             team="models",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from components.observability.rule import Alert, Group, Record, Scope
 
 QUEUE = "aicloud:inference_queue:milliseconds"
-"""Recorded: time that one request waited in Triton's queue, by namespace and model; nothing where nothing was served."""
+"""Recorded: time that a request waited in Triton's queue, by namespace and model; none where nothing was served."""
 REQUESTS = "aicloud:inference_requests:rate5m"
 """Recorded: requests a second that were answered, by namespace, model and version."""
 
@@ -51,7 +51,7 @@ def _alerts(scope: Scope) -> list[Alert]:
             team="serving",
             dashboard="serving",
             summary="{{ $labels.namespace }}/{{ $labels.deployment }} lacks {{ $value }} replicas",
-            description="They have not become ready for half an hour: no machine, no room, or a version that won't load.",
+            description="They have not become ready for half an hour: no machine, or one that won't load.",
         ),
         Alert(
             name="InferenceStuck",

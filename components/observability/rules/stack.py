@@ -1,5 +1,5 @@
-"""Whoever watches the rest: Prometheus, Alertmanager, collectors, and certificates. The chart of Prometheus brings further
-rules for itself, and the Watchdog that always fires."""
+"""Whoever watches the rest: Prometheus, Alertmanager, collectors, certificates. The chart of Prometheus brings further
+rules for these, and the Watchdog that always fires."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def _collectors() -> list[Alert]:
             severity="warning",
             team="platform",
             dashboard="fleet",
-            summary="the queue of {{ $labels.exporter }} in {{ $labels.job }} is {{ $value | humanizePercentage }} full",
-            description="What it is for is slow or away. Telemetry is lost when it is full.",
+            summary="the queue of {{ $labels.exporter }} in {{ $labels.job }} is nearly full",
+            description="{{ $value | humanizePercentage }}: what it is for is slow or away. At 100 %, telemetry is lost.",
         ),
     ]
 

@@ -1,6 +1,6 @@
 """Training runs: that they make steps, that these lead somewhere, and that little is lost when a machine is.
 
-A run is told by the label `job`, which the operator of Prometheus sets to `<namespace>/<run>`: the PodMonitor of a run is
+A run is told by the label `job`, which the operator of Prometheus sets to `<namespace>/<run>`: a run's PodMonitor is
 called as the run. One process of a run speaks for all.
 """
 
@@ -98,6 +98,6 @@ def _alerts(scope: Scope) -> list[Alert]:
             team="training",
             dashboard="training",
             summary="{{ $labels.job }} has become slow: {{ $value | humanize }} tokens a second",
-            description="Less than 70 % of its median of the last day: a throttled GPU, a slow link, or fewer machines.",
+            description="Less than 70 % of its median of the last day: a throttled GPU, a slow link, fewer machines.",
         ),
     ]
