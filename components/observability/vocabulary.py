@@ -11,8 +11,8 @@ MOVING = ("waiting-for-replicas", "shadowing", "stepping", "rolling-back")
 ROLLED_BACK = ("rolling-back", "rolled-back")
 INCONCLUSIVE = "inconclusive"
 STOPPED = "stopped"
-"""`state` of rollout_state: under way; withdrawn; undecided, so that a person decides; stopped since the traffic was not
-split as it should be."""
+"""`state` of rollout_state: under way; withdrawn; undecided, so that a person decides; stopped since the traffic was
+not split as it should be."""
 
 LATEST, REFERENCE = "latest", "reference"
 """`window` of monitoring_quality_bits_per_byte."""

@@ -117,7 +117,7 @@ def _collectors() -> list[Alert]:
             team="platform",
             dashboard="fleet",
             summary="the queue of {{ $labels.exporter }} in {{ $labels.job }} is nearly full",
-            description="{{ $value | humanizePercentage }}: what it is for is slow or away. At 100 %, telemetry is lost.",
+            description="{{ $value | humanizePercentage }}: what it sends to is slow or away. Then telemetry is lost.",
         ),
     ]
 
