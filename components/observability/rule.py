@@ -15,6 +15,9 @@ SEVERITIES = {
 }
 TEAMS = ("serving", "training", "platform", "models")
 
+RUNBOOKS = "docs/runbooks"
+"""Where the runbooks are in this repository."""
+
 INTERVAL_S = 30
 """Seconds between two evaluations of a group, unless it says otherwise."""
 
@@ -23,7 +26,7 @@ INTERVAL_S = 30
 class Scope:
     """What the rules watch, and where they draw lines. Namespaces are regular expressions of whole names."""
 
-    runbooks: str = "docs/runbooks"
+    runbooks: str = RUNBOOKS
     """URL of the directory of runbooks; each alert's page is `<runbooks>/<alert>.md`."""
     grafana: str = ""
     """URL of Grafana, without a slash at its end; empty: links to dashboards begin at its root."""

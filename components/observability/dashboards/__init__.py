@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from components.observability.dashboards import cost, fleet, quality, rollout, serving, training
-from components.observability.rule import Scope
+from components.observability.rule import RUNBOOKS
 
 __all__ = ["dashboards"]
 
@@ -17,10 +19,6 @@ _BUILDERS = {
 }
 
 
-def dashboards(runbooks: str | None = None) -> dict[str, str]:
-    """Name of the file -> JSON of a dashboard, whose uid is `aicloud-<name>`. `runbooks`: URL of their directory.
-
-    Pure: the same argument, the same text to the byte. None is near the MiB that a ConfigMap takes.
-    """
-    place = Scope().runbooks if runbooks is None else runbooks
-    return {f"{name}.json": build(place) for name, build in _BUILDERS.items()}
+def dashboards(runbooks: str = RUNBOOKS) -> dict[str, dict[str, Any]]:
+    """uid -> JSON of a dashboard. `runbooks`: URL of their directory. Pure: the same argument, the same JSON."""
+    return {f"aicloud-{name}": build(runbooks) for name, build in _BUILDERS.items()}

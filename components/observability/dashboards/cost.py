@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from components.observability.dashboards.panels import (
     RED,
     WHERE,
@@ -17,13 +19,15 @@ from components.observability.rules.cost import COST, GPU_COST, HOURS
 from components.observability.rules.fleet import ACCELERATORS
 from components.observability.rules.serving import REQUESTS
 
+_NODES = 'environment=~"$environment",cluster=~"$cluster"'
+"""OpenCost's metrics have a label `region` of their own, which says it as the cloud does."""
 _IN = f'{WHERE},namespace=~"$namespace"'
 
 
-def build(_runbooks: str) -> str:
-    nodes = f"max by (cluster, node, instance_type, region) (node_total_hourly_cost{{{WHERE}}})"
-    spot = f"max by (cluster, node) (kubecost_node_is_spot{{{WHERE}}})"
-    price = f"max by (cluster, node) (node_gpu_hourly_cost{{{WHERE}}})"
+def build(_runbooks: str) -> dict[str, Any]:
+    nodes = f"max by (cluster, node, instance_type) (node_total_hourly_cost{{{_NODES}}})"
+    spot = f"max by (cluster, node) (kubecost_node_is_spot{{{_NODES}}})"
+    price = f"max by (cluster, node) (node_gpu_hourly_cost{{{_NODES}}})"
     held = f"sum by (cluster, namespace, node) (container_gpu_allocation{{{_IN}}})"
     gpu = f'sum by (cluster, node) (kube_node_status_allocatable{{{WHERE},resource=~"{ACCELERATORS}"}})'
     asked = f'sum by (cluster, node) (kube_pod_container_resource_requests{{{WHERE},resource=~"{ACCELERATORS}"}})'
@@ -164,7 +168,7 @@ def build(_runbooks: str) -> str:
                         "currencyUSD",
                         Query(
                             f"avg by (instance_type) (max by (cluster, node, instance_type)"
-                            f" (node_gpu_hourly_cost{{{WHERE}}}) > 0)",
+                            f" (node_gpu_hourly_cost{{{_NODES}}}) > 0)",
                             "{{instance_type}}",
                         ),
                     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from components.observability.dashboards.panels import (
     RED,
     WHERE,
@@ -21,7 +23,7 @@ _IN = f'{WHERE},namespace=~"$namespace"'
 _ANY = f'{WHERE},resource=~"{ACCELERATORS}"'
 
 
-def build(runbooks: str) -> str:
+def build(runbooks: str) -> dict[str, Any]:
     ready = f'kube_node_status_condition{{{WHERE},condition="Ready",status="true"}}'
     has = f"sum(max by (cluster, node, resource) (kube_node_status_allocatable{{{_ANY}}}))"
     asked = f"kube_pod_container_resource_requests{{{_ANY}}}"

@@ -1,7 +1,7 @@
 """Panels and their places: so that a dashboard reads like its layout, row by row.
 
 Grafana's grid is 24 columns wide. Panels of a line share it equally unless they say their width; a line is as high as
-its panels. Data comes from the Prometheus that the variable `datasource` names: that of a cluster, or the storage of all.
+its panels. Data is what the variable `datasource` names: the Prometheus of a cluster, or the storage of all.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def dashboard(
     layout: Mapping[str, Sequence[Sequence[Panel]]],
     *,
     window: str = "now-6h",
-) -> str:
+) -> dict[str, Any]:
     """JSON of a dashboard. `variables`: name -> what `label_values` takes, as in `metric{matchers}, label`.
 
     `layout`: title of a row -> its lines of panels.
@@ -163,7 +163,8 @@ def dashboard(
                 made.with_panel(_built(panel).id(number_).grid_pos(place).datasource(SOURCE))
                 left += width
             top += height
-    return json.dumps(made.build(), cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
+    built: dict[str, Any] = json.loads(json.dumps(made.build(), cls=JSONEncoder))
+    return built
 
 
 def _widths(line: Sequence[Panel]) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from components.observability import vocabulary
 from components.observability.dashboards.panels import (
     BLUE,
@@ -23,7 +25,7 @@ from components.observability.rules.quality import CHANGE
 _IN = f'{WHERE},model=~"$model"'
 
 
-def build(runbooks: str) -> str:
+def build(runbooks: str) -> dict[str, Any]:
     logged = f"sum by (model) (rate(monitoring_requests_logged_total{{{_IN}}}[{WINDOW}]))"
     dropped = f"sum by (model) (rate(monitoring_requests_dropped_total{{{_IN}}}[{WINDOW}]))"
     window = f"max by (cluster, model) (monitoring_last_window_timestamp_seconds{{{_IN}}})"

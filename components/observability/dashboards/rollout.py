@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from components.observability import vocabulary
 from components.observability.dashboards.panels import (
     BLUE,
@@ -23,7 +25,7 @@ from components.observability.rules.rollout import ENOUGH
 _IN = f'{WHERE},rollout=~"$rollout"'
 
 
-def build(runbooks: str) -> str:
+def build(runbooks: str) -> dict[str, Any]:
     ended = f"sum by (rollout, arm%s) (rate(rollout_requests_total{{{_IN}%s}}[{WINDOW}]))"
     failures = f',outcome=~"{"|".join(vocabulary.FAILURES)}"'
     timed = f"sum by (le, rollout, arm) (rate(rollout_request_duration_seconds_bucket{{{_IN}}}[{WINDOW}]))"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from components.observability.dashboards.panels import (
     RED,
     WHERE,
@@ -24,7 +26,7 @@ _ROUTE = f'{WHERE},envoy_cluster_name=~"(http|grpc)route/.+"'
 _PROMISES = "route-availability|route-latency|inference-availability|inference-queue"
 
 
-def build(runbooks: str) -> str:
+def build(runbooks: str) -> dict[str, Any]:
     answered = f"sum(rate(envoy_http_downstream_rq_xx{{{WHERE}%s}}[{WINDOW}]))"
     errors = answered % ',envoy_response_code_class="5"'
     timed = f"sum by (le, envoy_cluster_name) (rate(envoy_cluster_upstream_rq_time_bucket{{{_ROUTE}}}[{WINDOW}]))"

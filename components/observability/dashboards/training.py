@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from components.observability.dashboards.panels import (
     RED,
     WHERE,
@@ -19,7 +21,7 @@ _IN = f'{WHERE},namespace=~"$namespace"'
 _RUN = f'{_IN},job=~"$run"'
 
 
-def build(runbooks: str) -> str:
+def build(runbooks: str) -> dict[str, Any]:
     def of(metric: str) -> str:
         return f"max by (cluster, job) (training_{metric}{{{_RUN}}})"
 
