@@ -52,8 +52,8 @@ def observability(
             "workload_identity_pool": cluster.workload_identity_pool,
             **args,  # type: ignore[typeddict-item]
             "query_namespaces": list(asked.query_namespaces),
-            "alerting": alerting,  # type: ignore[typeddict-item]
-            "tracing": asked.tracing.model_dump(exclude=None if on_aws else {"own_destination"}),  # type: ignore[typeddict-item]
+            "alerting": alerting,
+            "tracing": asked.tracing.model_dump(exclude=None if on_aws else {"own_destination"}),
             "protect": settings.protect,
             "tags": dict(tags),
         },

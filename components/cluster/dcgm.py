@@ -51,8 +51,9 @@ NAMESPACE = "dcgm-exporter"
 _MONITOR = {
     "enabled": True,
     "interval": "15s",
-    # `pod`, `namespace` and `container` are then those that hold the GPU, and not the exporter's own.
+    # `pod`, `namespace` and `container` are those that hold the GPU, and absent where nobody does.
     "honorLabels": True,
+    "relabelings": [{"action": "labeldrop", "regex": "pod|namespace|container"}],
 }
 _DRIVER = "/home/kubernetes/bin/nvidia"
 """Where GKE puts the driver. https://cloud.google.com/stackdriver/docs/managed-prometheus/exporters/nvidia-dcgm"""

@@ -131,7 +131,13 @@ class ObservabilityArgs(TypedDict):
     alerting: NotRequired[AlertingArgs]
     """Who is told of what; default nobody."""
     runbook_url: NotRequired[str]
-    """Where runbooks are, such as `https://git.example.com/ai-cloud/blob/main/docs/runbooks`; default no links."""
+    """Where runbooks are, such as `https://git.example.com/ai-cloud/blob/main/docs/runbooks`; default
+    `docs/runbooks`, which leads somewhere in this repository alone."""
+    serving_namespaces: NotRequired[list[str]]
+    """Namespaces that serve, as regular expressions of whole names; default `serving`, `gateway`, `kserve-.+` and
+    `tensorflow-.+`."""
+    training_namespaces: NotRequired[list[str]]
+    """Namespaces that train, likewise; default `training`."""
     grafana_domain: NotRequired[str]
     """Domain by which people reach Grafana through a proxy of their own; default none: by port-forward."""
     oidc: NotRequired[OidcArgs]

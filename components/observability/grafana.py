@@ -109,11 +109,11 @@ def _sign_in(oidc: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def files(dashboards: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def files(dashboards: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """uid -> data of the ConfigMap of a dashboard. ValueError for one that no ConfigMap can hold."""
     found = {}
     for uid, model in dashboards.items():
-        text = json.dumps(model, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(model, separators=(",", ":"))
         if len(text.encode()) > MOST_BYTES - 1024:  # names and labels count as well
             raise ValueError(f"dashboard {uid!r} has {len(text.encode())} bytes; a ConfigMap holds {MOST_BYTES}")
         found[uid] = {f"{uid}.json": text}

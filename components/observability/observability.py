@@ -17,7 +17,10 @@ from components.observability.arguments import (
     check,
     secret_names,
 )
+from components.observability.dashboards import dashboards
 from components.observability.parts import GATEWAY, Parts
+from components.observability.rule import RUNBOOKS
+from components.observability.rules import Scope, rule_groups
 from components.ordering import prerequisites
 from components.security import WorkloadIdentity
 
@@ -101,6 +104,10 @@ class Observability(pulumi.ComponentResource):
         )
 
     @property
+    def _runbooks(self) -> str:
+        return self._args.get("runbook_url", RUNBOOKS)
+
+    @property
     def _prometheus_url(self) -> str:
         return f"http://{prometheus.SERVICE}.{self._monitoring}.svc:{prometheus.PORT}"
 
@@ -118,7 +125,7 @@ class Observability(pulumi.ComponentResource):
         in_monitoring = (prometheus.ACCOUNT,)
         return {
             account: WorkloadIdentity(
-                f"{self._name}-{account}",
+                f"{self._name}-{account.rpartition('-')[2]}",  # roles have names of 64 letters
                 {
                     "cloud": self._args["cloud"],
                     "region": self._args["region"],
@@ -179,7 +186,14 @@ class Observability(pulumi.ComponentResource):
         )
 
     def _rules(self, servers: pulumi.Resource) -> None:
-        for group in self._groups():
+        domain, usual = self._args.get("grafana_domain"), Scope()
+        scope = Scope(
+            runbooks=self._runbooks,
+            grafana=f"https://{domain}" if domain else "",
+            serving_namespaces=self._args.get("serving_namespaces") or usual.serving_namespaces,
+            training_namespaces=self._args.get("training_namespaces") or usual.training_namespaces,
+        )
+        for group in rule_groups(scope):
             k8s.apiextensions.CustomResource(
                 f"{self._name}-{group['name']}",
                 api_version="monitoring.coreos.com/v1",
@@ -188,9 +202,6 @@ class Observability(pulumi.ComponentResource):
                 spec={"groups": [group]},
                 opts=self._within(servers),
             )
-
-    def _groups(self) -> list[dict[str, Any]]:
-        return []
 
     def _grafana(self, parts: Parts, namespace: k8s.core.v1.Namespace, after: list[pulumi.Resource]) -> None:
         where = namespace.metadata.name
@@ -211,7 +222,7 @@ class Observability(pulumi.ComponentResource):
             subjects=[{"kind": "ServiceAccount", "name": grafana.SERVICE, "namespace": where}],
             opts=self._within(),
         )
-        for uid, data in grafana.files(self._dashboards()).items():
+        for uid, data in grafana.files(dashboards(self._runbooks)).items():
             k8s.core.v1.ConfigMap(
                 f"{self._name}-dashboard-{uid}",
                 metadata={"name": f"dashboard-{uid}", "namespace": where, "labels": {grafana.LABEL: "1"}},
@@ -227,9 +238,6 @@ class Observability(pulumi.ComponentResource):
             oidc=oidc,
         )
         self._release(charts.GRAFANA, values, where, after)
-
-    def _dashboards(self) -> dict[str, Any]:
-        return {}
 
     def _collectors(self, parts: Parts, namespace: k8s.core.v1.Namespace, after: list[pulumi.Resource]) -> None:
         where, tracing = namespace.metadata.name, self._args.get("tracing") or {}
