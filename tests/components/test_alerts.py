@@ -7,7 +7,6 @@ runs all of it, each area against its own rules.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -61,34 +60,37 @@ def alerts_of(groups: list[dict[str, Any]]) -> set[str]:
     return {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
 
 
-def written(directory: Path, area: str, groups: list[Group], told: dict[str, dict[str, Any]]) -> list[Path]:
-    """promtool's tests of an area, a file for each interval of samples, in which rules are evaluated as well: a case of
-    days need not go by minutes. What fires is asked of ALERTS, so that a case needs no annotations."""
-    rules = directory / f"{area}-rules.yaml"
-    rules.write_text(yaml.safe_dump({"groups": [group.group(SCOPE) for group in groups]}))
-    tests: dict[str, list[dict[str, Any]]] = {}
+def written(directory: Path, groups: list[Group], told: dict[str, dict[str, Any]]) -> list[Path]:
+    """promtool's tests of an area: of each alert a file of its own, with its rule and what the area records, so that no
+    case evaluates the others. What fires is asked of ALERTS, so that a case needs no annotations."""
+    paths = []
     for alert, kinds in told.items():
+        rules = directory / f"{alert}-rules.yaml"
+        rules.write_text(yaml.safe_dump({"groups": [_only(alert, group.group(SCOPE)) for group in groups]}))
+        tests: dict[str, list[dict[str, Any]]] = {}
         for kind in ("fires", "quiet"):
             for case in kinds[kind]:
                 interval = case.get("interval", "1m")
                 tests.setdefault(interval, []).append({**_test(alert, kind, case), "interval": interval})
-    paths = []
-    for interval, those in tests.items():
-        paths.append(directory / f"{area}-{interval}-tests.yaml")
-        every = {"rule_files": [rules.name], "evaluation_interval": interval, "tests": those}
-        paths[-1].write_text(yaml.safe_dump(every))
+        for interval, those in tests.items():
+            # Evaluated as often as there are samples: a case of days need not go by minutes.
+            every = {"rule_files": [rules.name], "evaluation_interval": interval, "tests": those}
+            paths.append(directory / f"{alert}-{interval}-tests.yaml")
+            paths[-1].write_text(yaml.safe_dump(every))
     return paths
+
+
+def _only(alert: str, group: dict[str, Any]) -> dict[str, Any]:
+    return {**group, "rules": [rule for rule in group["rules"] if rule.get("alert", alert) == alert]}
 
 
 def _test(alert: str, kind: str, case: dict[str, Any]) -> dict[str, Any]:
     severity = f',severity="{case["severity"]}"' if "severity" in case else ""
-    # `0x30` would be a number with the base 16.
-    given = {series: re.sub(r"(?<![\w.])0x", "0.0x", str(values)) for series, values in case["series"].items()}
     fires = [{"labels": f'{{alertname="{alert}"}}', "value": case.get("firing", 1)}]
     asked = f'count by (alertname) (ALERTS{{alertname="{alert}",alertstate="firing"{severity}}})'
     return {
         "name": f"{alert}: {case.get('why', kind)}",
-        "input_series": [{"series": series, "values": values} for series, values in given.items()],
+        "input_series": [{"series": series, "values": str(values)} for series, values in case["series"].items()],
         "promql_expr_test": [{"expr": asked, "eval_time": case["at"], "exp_samples": fires if kind == "fires" else []}],
     }
 
@@ -117,11 +119,7 @@ def test_each_alert_has_cases_in_which_it_fires_and_stays_quiet() -> None:
 
 def test_alerts_fire_and_stay_quiet(tmp_path: Path) -> None:
     told = cases() | {"objectives": of_burns()}
-    files = [
-        path
-        for area, module in AREAS.items()
-        for path in written(tmp_path, area, list(module.groups(SCOPE)), told[area])
-    ]
+    files = [path for area, of in AREAS.items() for path in written(tmp_path, of.groups(SCOPE), told[area])]
     assert promtool("test", "rules", *files) == ""
 
 
@@ -130,7 +128,7 @@ def test_a_case_that_is_wrong_is_found(tmp_path: Path) -> None:
     told = cases()["rollout"]
     for kinds in told.values():
         kinds["fires"], kinds["quiet"] = kinds["quiet"], kinds["fires"]
-    found = promtool("test", "rules", *written(tmp_path, "rollout", list(AREAS["rollout"].groups(SCOPE)), told))
+    found = promtool("test", "rules", *written(tmp_path, AREAS["rollout"].groups(SCOPE), told))
     wrong = sum(len(kinds["fires"]) + len(kinds["quiet"]) for kinds in told.values())
     assert found.count("FAILED") >= 1
     assert found.count("expr: ") == wrong
