@@ -126,7 +126,10 @@ def objectives(scope: Scope) -> tuple[Objective, ...]:
     """Everything that is promised."""
     failed = 'sum by (namespace, model) (rate(nv_inference_request_failure{reason!="CANCELED"}[5m]))'
     answered = "sum by (namespace, model) (rate(nv_inference_request_success[5m]))"
-    served = "sum by (namespace) (rate(envoy_http_downstream_rq_xx{%s}[5m]))"
+    # Of what comes from outside: the proxies' own listeners, for probes and metrics, are called otherwise.
+    served = (
+        'sum by (namespace) (rate(envoy_http_downstream_rq_xx{envoy_http_conn_manager_prefix=~"https?-.+",%s}[5m]))'
+    )
     within = "sum by (namespace, envoy_cluster_name) (rate(envoy_cluster_upstream_rq_time_bucket{%s}[5m]))"
     route = 'envoy_cluster_name=~"(http|grpc)route/.+"'
     every = within % f'{route},le="+Inf"'

@@ -11,10 +11,11 @@ MOVING = ("waiting-for-replicas", "shadowing", "stepping", "rolling-back")
 ROLLED_BACK = ("rolling-back", "rolled-back")
 INCONCLUSIVE = "inconclusive"
 STOPPED = "stopped"
+ENDED = ("promoted", "passed", "rolled-back", "stopped", "inconclusive")
 """`state` of rollout_state: under way; withdrawn; undecided, so that a person decides; stopped since the traffic was
-not split as it should be."""
+not split as it should be; those in which nothing more has to happen."""
 
-LATEST, REFERENCE = "latest", "reference"
-"""`window` of monitoring_quality_bits_per_byte."""
+LATEST, REFERENCE = "current", "reference"
+"""`window` of monitoring_quality_bits_per_byte: of what was asked last, and of what a version was accepted for."""
 SUCCEEDED = "succeeded"
 """`outcome` of pipeline_runs_total."""

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workloads.serving import tracing
 from workloads.serving.errors import ServingError, on_disk
 from workloads.serving.triton_home import Home, find_or_fetch, python_environment
 
@@ -194,6 +195,7 @@ class Triton:
             "--log-format=ISO8601",
             *(["--allow-gpu-metrics=false"] if not Path("/dev/nvidiactl").exists() else []),
             *([f"--cache-directory={self.home.caches}"] if self.home.caches.exists() else []),
+            *tracing.arguments(self.environment),
             *self.arguments,
         ]
         with on_disk(self.log):

@@ -113,7 +113,7 @@ class Tracking(Section):
 
     place = "tracking"
     prometheus_port: int = setting(0, "serve metrics there for Prometheus; 0: don't", at_least=0, at_most=65_535)
-    opentelemetry: bool = setting(False, "send metrics to OTEL_EXPORTER_OTLP_ENDPOINT, over HTTP")
+    opentelemetry: bool = setting(False, "send metrics and traces to OTEL_EXPORTER_OTLP_ENDPOINT, over HTTP")
     mlflow: str = setting("", "tracking URI of MLflow; empty: don't")
     experiment: str = setting("training", "the experiment there")
     registered_model: str = setting("", "what the model is registered as there; empty: as the config is named")

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from workloads.telemetry.errors import TelemetryError
+from workloads.telemetry.metrics import Metric, Metrics
 from workloads.training.config import Config, Tracking
 from workloads.training.errors import ConfigError, on_disk
 from workloads.training.tracking import MLflow
@@ -24,6 +26,7 @@ HELP = {
     "compute_seconds": "forward and backward",
     "update_seconds": "clipping and the optimizer",
     "checkpoint_stall_seconds": "waiting for a checkpoint's copy of the state, or starting it",
+    "checkpoint_age_seconds": "since the newest checkpoint that is whole, or since the process began: work at risk",
     "tokens_per_second": "tokens of all processes",
     "model_flops_utilization": "operations that the model needs, of those that the devices could do",
     "goodput": "seconds of steps that count, of the seconds since the run was first started",
@@ -34,6 +37,7 @@ HELP = {
     "held_out_bits_per_byte": "bits that the model needs for a byte of held-out text",
 }
 """Every metric, by its name in metrics.jsonl; outside it is called `training_<name>`."""
+METRICS = {f"training_{name}": Metric(help) for name, help in HELP.items()}
 
 
 class Sink(Protocol):
@@ -87,29 +91,20 @@ class Prometheus:
 
     def __init__(self, port: int) -> None:
         try:
-            import prometheus_client
-        except ModuleNotFoundError as error:
-            raise ConfigError("tracking.prometheus_port: needs the package prometheus-client") from error
-        registry = prometheus_client.CollectorRegistry()
-        self._gauges = {
-            name: prometheus_client.Gauge(f"training_{name}", help, registry=registry) for name, help in HELP.items()
-        }
-        try:
-            self._server, self._thread = prometheus_client.start_http_server(port, registry=registry)
-        except OSError as error:
-            raise ConfigError(f"tracking.prometheus_port: {port}: {error.strerror or error}") from error
+            self._metrics = Metrics(METRICS)
+            self._served = self._metrics.serve(port)
+        except TelemetryError as error:
+            raise ConfigError(f"tracking.prometheus_port: {error}") from error
 
     def record(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self._gauges[name].set(value)
+            self._metrics[f"training_{name}"].set(value)
 
     def back(self, step: int) -> None:
         """Whoever reads sees it."""
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._served.close()
 
 
 class OpenTelemetry:

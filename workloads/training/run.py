@@ -20,6 +20,8 @@ from workloads.data.dataset import TokenDataset, open_dataset
 from workloads.data.loader import LoaderState, TokenLoader
 from workloads.data.prepare import prepare
 from workloads.data.tokenizer import BytePairTokenizer, Tokenizer
+from workloads.telemetry import traces
+from workloads.telemetry.errors import TelemetryError
 from workloads.training.base import Base
 from workloads.training.checkpoint import Checkpointer
 from workloads.training.checkpoints.layout import CHECKPOINTS
@@ -103,6 +105,8 @@ def _train(
     display = Display(training.steps, training.log_every, shown=world.first)
     upload_s = config.checkpoint.upload_wait_s
     recorders = contextlib.ExitStack()
+    if config.tracking.opentelemetry:
+        recorders.callback(_traces(config.name))
 
     def recorder(step: int) -> Recorder:
         made = Recorder(sinks(config, output, step) if world.first else ())
@@ -149,6 +153,13 @@ def _train(
             )
     finally:
         checkpointer.close(upload_s)
+
+
+def _traces(name: str) -> Callable[[], None]:
+    try:
+        return traces.configure(f"training-{name}")
+    except TelemetryError as error:
+        raise ConfigError(f"tracking.opentelemetry: {error}") from None
 
 
 class _OwnBoard:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from workloads.data.loader import LoaderState, TokenLoader
+from workloads.telemetry import traces
 from workloads.training import divergence, flops
 from workloads.training import optimizer as optimizers
 from workloads.training.base import Base
@@ -161,6 +162,7 @@ class Trainer:
                 "compute_seconds": phases.seconds["compute"],
                 "update_seconds": phases.seconds["update"],
                 "checkpoint_stall_seconds": phases.seconds["checkpoint"],
+                "checkpoint_age_seconds": self.checkpointer.age_s,
                 "tokens_per_second": per_step / seconds,
                 "model_flops_utilization": model_flops / seconds / peak_flops,
                 "goodput": progress.useful_s / max(self.now() - progress.started, 1e-9),
@@ -187,6 +189,7 @@ class Trainer:
             if step < training.steps and stopping():
                 self._leave(progress, recorder)
 
+        phases.end()
         self.checkpointer.wait()
         recorder.close()
         self.display.say(
@@ -291,14 +294,20 @@ class Trainer:
 
 
 class Phases:
-    """Where a step's time goes, phase by phase; the watch is told of each, for the case that one never ends."""
+    """Where a step's time goes, phase by phase; the watch is told of each, for the case that one never ends.
+
+    A step is also a trace, with a span for each phase of it.
+    """
 
     def __init__(self, watch: Watch, clock: Callable[[], float]) -> None:
         self.watch, self.clock, self.steps = watch, clock, 0
         self._warming = self._since = 0.0
+        self._whole = self._part = traces.Span()
 
     def begin(self, step: int) -> None:
+        self.end()
         self.step, self.seconds, self._phase = step, defaultdict[str, float](float), ""
+        self._whole = traces.begin("training step", step=step, rank=self.watch.rank)
         self.enter("data")
 
     def enter(self, phase: str) -> None:
@@ -307,8 +316,16 @@ class Phases:
         if self._phase:
             self.seconds[self._phase] += now - self._since
         self._phase, self._since = phase, now
+        self._part.end()
+        self._part = traces.begin(phase, parent=self._whole)
         # The first step also compiles and allocates.
         self.watch.at(self.step, phase, allow_s=FIRST_STEP_S if self.steps == 0 else None)
+
+    def end(self) -> None:
+        """The step has ended; once more does nothing."""
+        self._part.end()
+        self._whole.end()
+        self._whole = self._part = traces.Span()
 
     def total(self) -> float:
         return sum(self.seconds.values())

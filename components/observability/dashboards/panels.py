@@ -18,6 +18,8 @@ from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
+from components.observability.objectives import TARGET
+
 COLUMNS = 24
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 WHERE = 'environment=~"$environment",region=~"$region",cluster=~"$cluster"'
@@ -181,10 +183,12 @@ def _widths(line: Sequence[Panel]) -> list[int]:
 
 def _variables(variables: Mapping[str, str]) -> list[Any]:
     """The source, what all series have, and what this dashboard is about."""
+    # Recorded in every cluster, and kept in the storage of all.
+    everywhere = TARGET
     asked = {
-        "environment": "up, environment",
-        "region": 'up{environment=~"$environment"}, region',
-        "cluster": 'up{environment=~"$environment",region=~"$region"}, cluster',
+        "environment": f"{everywhere}, environment",
+        "region": f'{everywhere}{{environment=~"$environment"}}, region',
+        "cluster": f'{everywhere}{{environment=~"$environment",region=~"$region"}}, cluster',
         **variables,
     }
     source = builders.DatasourceVariable("datasource").label("data source").type("prometheus")

@@ -22,12 +22,13 @@ from components.observability.rules.serving import QUEUE
 
 _IN = f'{WHERE},namespace=~"$namespace"'
 _MODEL = f'{_IN},model=~"$model"'
+_OUTSIDE = f'{WHERE},envoy_http_conn_manager_prefix=~"https?-.+"'
 _ROUTE = f'{WHERE},envoy_cluster_name=~"(http|grpc)route/.+"'
 _PROMISES = "route-availability|route-latency|inference-availability|inference-queue"
 
 
 def build(runbooks: str) -> dict[str, Any]:
-    answered = f"sum(rate(envoy_http_downstream_rq_xx{{{WHERE}%s}}[{WINDOW}]))"
+    answered = f"sum(rate(envoy_http_downstream_rq_xx{{{_OUTSIDE}%s}}[{WINDOW}]))"
     errors = answered % ',envoy_response_code_class="5"'
     timed = f"sum by (le, envoy_cluster_name) (rate(envoy_cluster_upstream_rq_time_bucket{{{_ROUTE}}}[{WINDOW}]))"
     done = f"sum by (namespace, model) (rate(nv_inference_request_success{{{_MODEL}}}[{WINDOW}]))"
@@ -122,7 +123,7 @@ def build(runbooks: str) -> dict[str, Any]:
                         "reqps",
                         Query(
                             f"sum by (envoy_response_code_class)"
-                            f" (rate(envoy_http_downstream_rq_xx{{{WHERE}}}[{WINDOW}]))",
+                            f" (rate(envoy_http_downstream_rq_xx{{{_OUTSIDE}}}[{WINDOW}]))",
                             "{{envoy_response_code_class}}xx",
                         ),
                         stacked=True,

@@ -60,7 +60,7 @@ def build(runbooks: str) -> dict[str, Any]:
                         "Oldest checkpoint",
                         "Of all runs: work that would be lost with a machine now. Alert: TrainingCheckpointOld.",
                         "s",
-                        f"max({of('time')} - on (cluster, job) {of('checkpoint_time')})",
+                        f"max({of('checkpoint_age_seconds')})",
                         lines={1800: YELLOW, 3600: RED},
                     ),
                     number(
@@ -154,7 +154,7 @@ def build(runbooks: str) -> dict[str, Any]:
                         "Work at risk",
                         "Time since the newest checkpoint that is whole.",
                         "s",
-                        Query(f"{of('time')} - on (cluster, job) {of('checkpoint_time')}", "{{job}}"),
+                        Query(of("checkpoint_age_seconds"), "{{job}}"),
                         lines={3600: RED},
                     ),
                     bars(

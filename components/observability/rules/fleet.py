@@ -132,7 +132,8 @@ def _queues() -> list[Alert]:
         ),
         Alert(
             name="KueueEvicting",
-            expr='sum by (cluster_queue) (increase(kueue_evicted_workloads_total{reason="PodsReadyTimeout"}[3h])) > 2',
+            expr="sum by (cluster_queue) "
+            '(increase(kueue_evicted_workloads_total{reason="PodsReadyTimeout"}[3h])) > 2.5',
             severity="warning",
             team="platform",
             dashboard="fleet",

@@ -68,13 +68,15 @@ def _alerts(scope: Scope) -> list[Alert]:
         ),
         Alert(
             name="LabelsMissing",
-            expr=f"{joined} == 0 and on (model) sum by (model) (increase(monitoring_requests_logged_total[1d])) > 1000",
+            expr="sum by (model) (increase(monitoring_requests_logged_total[1d])) > 1000"
+            f" unless on (model) {joined} > 0",
             lasts="1h",
             severity="warning",
             team="models",
             dashboard="quality",
             summary="no labels come for {{ $labels.model }}",
-            description="Not one was joined to its request for a day: quality is only predicted, not measured.",
+            description="Of {{ $value | humanize }} requests of the last day not one has its label: quality is only "
+            "predicted, not measured.",
         ),
     ]
 

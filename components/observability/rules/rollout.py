@@ -17,6 +17,9 @@ def _alerts(scope: Scope) -> list[Alert]:
     def state(*states: str, offset: str = "") -> str:
         return f'max by (rollout) (rollout_state{{state=~"{"|".join(states)}"}}{offset}) == 1'
 
+    def lately(*states: str) -> str:
+        return f'max by (rollout) (max_over_time(rollout_state{{state=~"{"|".join(states)}"}}[1h])) == 1'
+
     moving = state(*vocabulary.MOVING)
     hours = f"{scope.rollout_s / 3_600:g} hours"
     decided = "sum by (rollout) (increase(rollout_decisions_total[15m]))"
@@ -66,7 +69,9 @@ def _alerts(scope: Scope) -> list[Alert]:
         ),
         Alert(
             name="RolloutControllerSilent",
-            expr=f"({moving}) and on (rollout) {decided} == 0",
+            # Of a controller that is gone, what it last said: its series end with it.
+            expr=f"{lately(*vocabulary.MOVING)} unless on (rollout) {decided} > 0"
+            f" unless on (rollout) {lately(*vocabulary.ENDED)}",
             lasts="15m",
             severity="critical",
             team="models",

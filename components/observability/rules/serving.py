@@ -78,7 +78,7 @@ def _alerts(scope: Scope) -> list[Alert]:
         Alert(
             name="ServingPodRestarting",
             expr="sum by (namespace, pod, container) "
-            f"(increase(kube_pod_container_status_restarts_total{{{scope.serving}}}[30m])) > 3",
+            f"(increase(kube_pod_container_status_restarts_total{{{scope.serving}}}[30m])) > 3.5",
             severity="warning",
             team="serving",
             dashboard="serving",

@@ -70,7 +70,7 @@ def _alerts(scope: Scope) -> list[Alert]:
         ),
         Alert(
             name="TrainingCheckpointOld",
-            expr=f"{_RUN} (training_time - training_checkpoint_time) > {scope.checkpoint_s}",
+            expr=f"{_RUN} (training_checkpoint_age_seconds) > {scope.checkpoint_s}",
             lasts="10m",
             severity="warning",
             team="training",

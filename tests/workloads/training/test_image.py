@@ -64,7 +64,7 @@ def test_the_image_has_the_extras_that_its_build_asks_for():
         words = [sys.executable, "-c", program, *extras]
         return set(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split())
 
-    assert re.search(r'^ARG EXTRAS="sweep"$', text, re.MULTILINE)
+    assert re.search(r'^ARG EXTRAS="sweep telemetry"$', text, re.MULTILINE)
     plain = asked("training")
     assert any(line.startswith("torch==") for line in plain)
     assert asked("training", "sweep", "ray") - plain == {"optuna==5.0.0", "ray[default,train]==2.60.0"}

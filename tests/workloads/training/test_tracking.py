@@ -6,9 +6,7 @@ import functools
 import json
 import logging
 import socket
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.collector import Collector
 from tests.workloads.training.checkpointing import forked
 from tests.workloads.training.small import command, make_data, metrics
 from workloads.data.dataset import open_dataset
@@ -178,46 +177,29 @@ def test_the_tokenizer_of_a_registered_model_has_its_merges(data, tmp_path, monk
 # ---- OpenTelemetry
 
 
-class Receiver(BaseHTTPRequestHandler):
-    """What a collector is to whom it is sent: OTLP over HTTP."""
-
-    def do_POST(self):
-        from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received.append((self.path, ExportMetricsServiceRequest.FromString(body)))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def receiver():
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    server.received = []
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_opentelemetry_sends_every_metric_of_a_run(data, tmp_path, monkeypatch, receiver):
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{receiver.server_port}")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
-    assert cli.main(command(data, tmp_path / "run", training={"steps": 3}, tracking={"opentelemetry": "true"})) == 0
-    assert receiver.received
-    assert {path for path, _ in receiver.received} == {"/v1/metrics"}
-    (resource,) = receiver.received[-1][1].resource_metrics
+def test_opentelemetry_sends_every_metric_of_a_run_and_each_step_as_a_trace(data, tmp_path, monkeypatch):
+    with Collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        assert cli.main(command(data, tmp_path / "run", training={"steps": 3}, tracking={"opentelemetry": "true"})) == 0
+    (resource,) = collector.metrics[-1].resource_metrics
     assert ("service.name", "training-tiny") in {(a.key, a.value.string_value) for a in resource.resource.attributes}
     points = {m.name: m.gauge.data_points[-1] for scope in resource.scope_metrics for m in scope.metrics}
     sent = {name: getattr(point, point.WhichOneof("value")) for name, point in points.items()}
     last = metrics(tmp_path / "run")[-1]
     assert sent == pytest.approx({f"training.{name}": value for name, value in last.items()})
     assert sent.keys() <= {f"training.{name}" for name in HELP}
+
+    steps = [span for span in collector.spans if span.name == "training step"]
+    assert [step.attributes["step"] for step in steps] == ["1", "2", "3"]
+    assert {step.service for step in steps} == {"training-tiny"}
+    for step, told in zip(steps, metrics(tmp_path / "run"), strict=True):
+        phases = [span for span in collector.spans if span.parent == step.id]
+        assert {"data", "compute", "update", "checkpoint", "logging"} <= {phase.name for phase in phases}
+        assert all(phase.trace == step.trace for phase in phases)
+        # What the metrics tell of a step is what its spans took, up to what making them takes.
+        computing = sum(phase.seconds for phase in phases if phase.name == "compute")
+        assert computing == pytest.approx(told["compute_seconds"], abs=0.05)
 
 
 def test_a_collector_that_is_away_stops_nothing(data, tmp_path, monkeypatch):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import random
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
 
 from workloads.serving.client import policy as policies
 from workloads.serving.client.failures import (
@@ -25,6 +23,7 @@ from workloads.serving.client.failures import (
 )
 from workloads.serving.client.messages import Answer, Endpoint, Parameter, Request, Transport
 from workloads.serving.client.policy import Again, Allowance, Health, Policy, Progress
+from workloads.serving.client.tracing import traced
 from workloads.serving.errors import ArgumentError
 
 RECENT = 256
@@ -129,6 +128,12 @@ class AsyncClient:
 
     async def ask(self, request: Request, *, deadline_s: float | None = None, idempotent: bool = True) -> Answer:
         """As `infer`, of a request that is made already."""
+        with traced("infer", request) as (request, span):
+            answer = await self._ask(request, deadline_s, idempotent)
+            span.set(endpoint=answer.endpoint, model_version=answer.version, attempts=answer.attempts)
+            return answer
+
+    async def _ask(self, request: Request, deadline_s: float | None, idempotent: bool) -> Answer:
         started, end = self._begin(deadline_s)
         progress = Progress(idempotent)
         endpoint, attempts = self._first(), 0
@@ -209,6 +214,15 @@ class AsyncClient:
         request = Request.of(
             model, inputs, version, outputs=tuple(outputs), id=id, parameters=parameters or {}, headers=headers or {}
         )
+        with traced("stream", request) as (request, span):
+            async with contextlib.aclosing(self._stream(request, deadline_s, idempotent)) as responses:
+                async for answer in responses:
+                    span.event("response")
+                    yield answer
+
+    async def _stream(
+        self, request: Request, deadline_s: float | None, idempotent: bool
+    ) -> AsyncGenerator[Answer, None]:
         _, end = self._begin(deadline_s)
         progress = Progress(idempotent)
         endpoint, attempts = self._first(), 0
@@ -221,7 +235,7 @@ class AsyncClient:
             try:
                 async with contextlib.aclosing(responses):
                     while (answer := await self._next(responses)) is not None:
-                        digest = _digest(answer)
+                        digest = answer.digest()
                         if seen < len(handed):
                             if digest != handed[seen]:
                                 self._fail()
@@ -377,18 +391,3 @@ class _Attempt:
     sent: int = 0
     endpoint: int = 0
     """Which failed last."""
-
-
-def _digest(answer: Answer) -> bytes:
-    """Of a response's outputs. Strings are told apart by their lengths."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(answer.outputs):
-        value: Any = answer.outputs[name]
-        digest.update(f"{name}:{value.shape}:{value.dtype}:".encode())
-        if value.dtype == object:
-            for item in value.reshape(-1):
-                data = item if isinstance(item, bytes) else str(item).encode()
-                digest.update(f"{len(data)}:".encode() + data)
-        else:
-            digest.update(value.tobytes())
-    return digest.digest()

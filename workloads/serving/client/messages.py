@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import urllib.parse
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,6 +115,19 @@ class Answer:
         """The first string of an output; what is no UTF-8 is replaced, since a token may end within a character."""
         value = self[name].reshape(-1)[0]
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+    def digest(self) -> bytes:
+        """Of the outputs. Strings are told apart by their lengths."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, value in sorted(self.outputs.items()):
+            digest.update(f"{name}:{value.shape}:{value.dtype}:".encode())
+            if value.dtype == object:
+                for item in value.reshape(-1):
+                    data = item if isinstance(item, bytes) else str(item).encode()
+                    digest.update(f"{len(data)}:".encode() + data)
+            else:
+                digest.update(value.tobytes())
+        return digest.digest()
 
 
 class Transport(Protocol):

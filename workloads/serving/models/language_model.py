@@ -20,6 +20,7 @@ from workloads.serving.errors import ServingError
 from workloads.serving.models import text
 from workloads.serving.models.asking import FLAGS, Asked, Refused, asked
 from workloads.serving.models.streams import Part, Streams
+from workloads.telemetry import traces
 
 METRICS_S = 1.0
 """Seconds between updates of metrics: each is a message to the server."""
@@ -32,8 +33,12 @@ class _Sink:
     def __init__(self, request: Any, asked: Asked) -> None:
         self._sender, self._asked = request.get_response_sender(), asked
         self._prompt = "" if asked.exclude_input_in_output else asked.text
+        parent = traces.of_triton(request)
+        self._span = traces.begin("generate", parent=parent) if parent else traces.Span()
+        self._tokens = 0
 
     def send(self, part: Part) -> None:
+        self._trace(part)
         final = pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL if part.finish else 0
         if part.finish == Finish.CANCELLED.value:
             self._sender.send(flags=final)
@@ -48,6 +53,14 @@ class _Sink:
             if self._asked.return_num_output_tokens:
                 outputs.append(pb.Tensor("num_output_tokens", np.array([[part.tokens]], np.uint32)))
             self._sender.send(pb.InferenceResponse(outputs), flags=final)
+
+    def _trace(self, part: Part) -> None:
+        if not self._tokens and part.tokens:
+            self._span.event("first tokens")
+        self._tokens += part.tokens
+        if part.finish:
+            self._span.set(output_tokens=self._tokens, finish_reason=part.finish)
+            self._span.end()
 
     def cancelled(self) -> bool:
         return bool(self._sender.is_cancelled())
@@ -64,6 +77,7 @@ class TritonPythonModel:
         )
         self._streams = Streams(self._engine, tokenizer, settings)
         self._metrics = _Metrics(self._engine, {"model": arguments["model_name"], "version": directory.name})
+        self._end_traces = traces.configure(f"model {arguments['model_name']}")
 
     def execute(self, requests: list[Any]) -> None:
         """Returns when all of them are being answered; the server sends no more until then, and keeps them in line."""
@@ -94,6 +108,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         self._metrics.close()
         self._streams.close()
+        self._end_traces()
 
 
 def _input(request: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import triton_python_backend_utils as pb  # type: ignore[import-not-found]
 
 from workloads.serving.models import text
 from workloads.serving.models.scoring import Scored, Scorer, Unscorable
+from workloads.telemetry import traces
 
 
 class TritonPythonModel:
@@ -21,13 +23,23 @@ class TritonPythonModel:
         settings, tokenizer = text.read(directory)
         torch.set_num_threads(settings.threads)
         self._scorer = Scorer(directory, settings, tokenizer)
+        self._end_traces = traces.configure(f"model {arguments['model_name']}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Each request may itself have several texts; one that has a text without a score is refused alone."""
+        begun = time.perf_counter()
         asked = [self._read(request) for request in requests]
         texts = [one for each in asked if not isinstance(each, str) for one in each]
         scored = iter(self._scorer.score([tokens for tokens, _ in texts], [size for _, size in texts]) if texts else ())
+        seconds = time.perf_counter() - begun
+        for request in requests:
+            # The batch has run for each of them; which are traced, the server knows.
+            if parent := traces.of_triton(request):
+                traces.record("score", seconds, parent=parent, batch_requests=len(requests), batch_texts=len(texts))
         return [_refused(each) if isinstance(each, str) else _answer([next(scored) for _ in each]) for each in asked]
+
+    def finalize(self) -> None:
+        self._end_traces()
 
     def _read(self, request: Any) -> list[tuple[torch.Tensor, int]] | str:
         given = pb.get_input_tensor_by_name(request, "text_input").as_numpy().reshape(-1)
