@@ -13,6 +13,8 @@ SECRET = "alertmanager-receivers"
 """The Secret that has them; Alertmanager reads each from a file."""
 HEARTBEAT = "Watchdog"
 """An alert that always fires (a rule of kube-prometheus-stack): what hears it no more knows that alerting is broken."""
+REGION_DOWN = "KubeAPIDown"
+"""An alert of the same chart: the cluster of a region is not to be reached from within."""
 
 _FILES = f"/etc/alertmanager/secrets/{SECRET}"
 _SLOW, _FAST = "12h", "4h"
@@ -62,13 +64,13 @@ def config(alerting: Mapping[str, Any]) -> dict[str, Any]:
 def inhibitions() -> list[dict[str, Any]]:
     """What keeps quiet while something else explains it.
 
-    A region that is down (`scope: region` on the alert that says so) silences all else of its cluster but critical
-    alerts of other scopes such as the bill. What is critical silences the warning of the same name.
+    Where nobody hears of a region's Kubernetes API any more, nothing that is said of its pods and machines is true, and
+    one alert is enough. What is critical silences the warning of the same name.
     """
     return [
         {
-            "source_matchers": ['scope = "region"'],
-            "target_matchers": ['scope != "region"', 'scope != "platform"', f'alertname != "{HEARTBEAT}"'],
+            "source_matchers": [f'alertname = "{REGION_DOWN}"'],
+            "target_matchers": [f'alertname !~ "{REGION_DOWN}|{HEARTBEAT}"'],
             "equal": ["environment", "region"],
         },
         {

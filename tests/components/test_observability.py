@@ -301,6 +301,17 @@ def test_alerts_go_by_severity_and_by_team(labels: dict[str, str], receiver: str
     assert route(ALERTING, **labels) == receiver
 
 
+def test_a_region_that_is_down_says_so_once() -> None:
+    down, *_ = alertmanager.config(ALERTING)["inhibit_rules"]
+    (target,) = down["target_matchers"]
+    assert down["equal"] == ["environment", "region"], "as the external labels of each cluster's Prometheus"
+    silent = re.fullmatch(r'alertname !~ "(.*)"', target)
+    assert silent is not None
+    assert re.fullmatch(silent[1], "Watchdog"), "the heartbeat goes on"
+    assert re.fullmatch(silent[1], re.fullmatch(r'alertname = "(.*)"', down["source_matchers"][0])[1])  # type: ignore[index]
+    assert not re.fullmatch(silent[1], "InferenceDown")
+
+
 def test_only_what_is_critical_pages() -> None:
     receivers = {one["name"]: one for one in alertmanager.config(ALERTING)["receivers"]}
     assert {name for name, one in receivers.items() if "pagerduty_configs" in one} == {"critical", "serving-critical"}
@@ -474,5 +485,5 @@ def test_wrong_arguments_are_refused(changes: dict[str, Any], error: str) -> Non
 
 
 def test_an_argument_that_nothing_reads_is_refused() -> None:
-    with pytest.raises(PreviewFailed, match="tracing.sample: unknown argument"):
+    with pytest.raises(PreviewFailed, match=r"tracing\.sample: unknown argument"):
         plan_with("aws", tracing={"sample": 1})

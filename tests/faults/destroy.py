@@ -77,7 +77,7 @@ def _deleted_with_cluster(states: list[State]) -> None:
 
 def _volumes_of_a_chart(states: list[State]) -> None:
     """Prometheus moves to a namespace that is everybody's."""
-    for release in all_of(states, RELEASE, "europe-west4-cluster-addons-kube-prometheus-stack"):
+    for release in all_of(states, RELEASE, "europe-west4-observability-prometheus"):
         release["inputs"]["namespace"] = "kube-system"
 
 
