@@ -158,7 +158,9 @@ class RegionalPlatform:
             self._in_cluster(*(namespace.made if namespace else ())),
         )
         self.training = (
-            RegionalTraining(settings, region, tags, self.cluster, self.storage, namespace) if namespace else None
+            RegionalTraining(settings, region, tags, self.cluster, self.storage, namespace, self.observability)
+            if namespace
+            else None
         )
         self.inference = RegionalInference(
             settings,
@@ -168,6 +170,7 @@ class RegionalPlatform:
             self.cluster,
             self.storage,
             self.training.queue if self.training else None,
+            self.observability,
         )
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:

@@ -150,6 +150,7 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "machine_type": H100S[cloud],
             "min_nodes": 2,
             "max_nodes": 4,
+            "otlp_endpoint": "http://otel-agent.observability.svc:4318",
             "fabric": True,
         },
         "RayCluster": {
@@ -180,6 +181,7 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "max_replicas": 4,
             "client_cidrs": ["10.16.0.0/16"],
             "queue_objective_ms": 20,
+            "otlp_endpoint": "http://otel-agent.observability.svc:4318",
             "scaling": {"forecasts": [{"model": "resnet50", "requests_per_replica_s": 100.0}]},
         },
         "InferenceRoute": {

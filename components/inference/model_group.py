@@ -40,6 +40,8 @@ class Shared:
     accelerator_resource: str
     client_cidrs: Sequence[str]
     monitoring_namespace: str
+    otlp_endpoint: pulumi.Input[str]
+    """Where servers send spans; empty: nowhere."""
     queue: str
     """LocalQueue that counts the pods; empty: nothing does."""
     after: Sequence[pulumi.Resource]
@@ -66,6 +68,7 @@ def server_of(group: ModelGroup, shared: Shared) -> Server:
         source=shared.source,
         claim=shared.claim,
         region=shared.region,
+        otlp_endpoint=shared.otlp_endpoint,
         machines=shared.machines(group),
         gpus=group.gpus,
         cpu=group.cpu,
@@ -85,7 +88,12 @@ def build(group: ModelGroup, shared: Shared) -> tuple[k8s.core.v1.Service, Front
         f"{called}-traffic",
         metadata={**placed, "name": f"{called}-traffic"},
         spec=server_policy(
-            labels, cloud, shared.client_cidrs, shared.monitoring_namespace, activated=group.scaling.to_zero
+            labels,
+            cloud,
+            shared.client_cidrs,
+            shared.monitoring_namespace,
+            activated=group.scaling.to_zero,
+            traced=shared.otlp_endpoint != "",
         ),
         opts=shared.opts,
     )

@@ -34,6 +34,9 @@ _SHARED_MEMORY_GIB_PER_RANK = 2.0
 """Where a model goes over several GPUs, a process each: NCCL's buffers and the engine's queues lie in /dev/shm. NCCL's
 guide has 1 GB for a container (as remembered); twice that for each process, not measured."""
 _REPOSITORY_MARGIN = 1.1
+OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+TRACED = 100
+"""One request out of so many is traced. Which of these traces are kept, the collectors decide."""
 _RESTRICTED_APIS = "model-repository,shared-memory,trace,logging"
 
 
@@ -104,6 +107,8 @@ class Server:
     cpu: float
     memory_gib: float
     startup: StartupProbe
+    otlp_endpoint: pulumi.Input[str] = ""
+    """Where it sends spans; empty: nowhere."""
 
 
 def restricted() -> dict[str, Any]:
@@ -216,10 +221,12 @@ def _triton(server: Server) -> dict[str, Any]:
             # needs, want a header that only those know who may read the pod.
             f"--http-restricted-api={_RESTRICTED_APIS}:aicloud-admin=$(POD_UID)",
             f"--grpc-restricted-protocol={_RESTRICTED_APIS}:aicloud-admin=$(POD_UID)",
+            *_tracing(server),
         ],
         "env": [
             {"name": "POD_UID", "value_from": {"field_ref": {"field_path": "metadata.uid"}}},
             {"name": "HOME", "value": "/tmp"},
+            *([{"name": OTLP_ENDPOINT, "value": server.otlp_endpoint}] if server.otlp_endpoint != "" else []),
         ],
         "ports": [
             {"name": "http", "container_port": HTTP, "protocol": "TCP"},
@@ -247,6 +254,19 @@ def _triton(server: Server) -> dict[str, Any]:
             {"name": "shared-memory", "mount_path": "/dev/shm"},
         ],
     }
+
+
+def _tracing(server: Server) -> list[pulumi.Input[str]]:
+    """https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/trace.html"""
+    if server.otlp_endpoint == "":
+        return []
+    return [
+        "--trace-config=mode=opentelemetry",
+        pulumi.Output.concat("--trace-config=opentelemetry,url=", server.otlp_endpoint, "/v1/traces"),
+        f"--trace-config=opentelemetry,resource=service.name={server.labels['app.kubernetes.io/instance']}",
+        "--trace-config=level=TIMESTAMPS",
+        f"--trace-config=rate={TRACED}",
+    ]
 
 
 def model_arguments(models: Sequence[Model]) -> list[str]:

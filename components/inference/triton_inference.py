@@ -162,6 +162,8 @@ class TritonInferenceArgs(TypedDict):
     """Seconds that a cold start may take by the estimate, beyond which the arguments are refused; default any."""
     monitoring_namespace: NotRequired[str]
     """Namespace of the Prometheus that scrapes the pods; default `monitoring`."""
+    otlp_endpoint: NotRequired[pulumi.Input[str]]
+    """Where servers send spans, over HTTP: Observability's output of that name; default nowhere."""
     service: NotRequired[str]
     """Name of the Service of models without a group, and the beginning of the others' names; default the component's
     name."""
@@ -237,6 +239,7 @@ class TritonInference(pulumi.ComponentResource):
             accelerator_resource=accelerator(args["accelerator"]).kubernetes_resource,
             client_cidrs=args["client_cidrs"],
             monitoring_namespace=args.get("monitoring_namespace", DEFAULT_MONITORING),
+            otlp_endpoint=args.get("otlp_endpoint", ""),
             queue=name if own.counted else "",
             after=after,
             opts=child,

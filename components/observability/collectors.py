@@ -11,12 +11,13 @@ from typing import Any
 
 from components.labels import PURPOSE, TEAM
 from components.observability.parts import GATEWAY
+from components.security.traffic import COLLECTORS, OTLP_GRPC, OTLP_HTTP
 
-GRPC, HTTP = 4317, 4318
+GRPC, HTTP = OTLP_GRPC, OTLP_HTTP
 METRICS, SELF = 8889, 8888
 """Where the agent shows the metrics that it was sent, and where each collector shows its own."""
 AGENT = "otel-agent"
-AGENT_PODS = {"app.kubernetes.io/name": "opentelemetry-collector", "app.kubernetes.io/instance": AGENT}
+AGENT_PODS = COLLECTORS
 GATEWAY_PODS = {"app.kubernetes.io/name": "opentelemetry-collector", "app.kubernetes.io/instance": GATEWAY}
 HEADLESS = f"{GATEWAY}-pods"
 """Service whose name resolves to the gateways' own addresses."""

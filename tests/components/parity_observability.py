@@ -54,7 +54,32 @@ def _rules(plan: Plan, text: str) -> bool:
     return text in str(values(plan, "kubernetes:monitoring.coreos.com/v1:PrometheusRule", "spec.groups.rules"))
 
 
+def _traced(plan: Plan) -> bool:
+    """Triton is told to, and let out to a collector."""
+    told = values(plan, "kubernetes:apps/v1:Deployment", "spec.template.spec.containers.args")
+    out = str(values(plan, POLICY, "spec.egress", name="traffic"))
+    url = "--trace-config=opentelemetry,url=http://otel-agent.observability.svc:4318/v1/traces"
+    return url in told and "'app.kubernetes.io/instance': 'otel-agent'" in out
+
+
+def _told(plan: Plan) -> bool:
+    env = values(plan, "kubernetes:trainer.kubeflow.org/v1alpha1:TrainJob", "spec.trainer.env")
+    return {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://otel-agent.observability.svc:4318"} in env
+
+
 FEATURES = [
+    Feature(
+        "TritonInference",
+        "Traces of requests",
+        ("otlp_endpoint",),
+        *[Offered("Triton's OpenTelemetry mode, to Observability's collectors", _traced)] * 2,
+    ),
+    Feature(
+        "TrainingJob",
+        "Traces of training",
+        ("otlp_endpoint",),
+        *[Offered("environment of each rank, to Observability's collectors", _told)] * 2,
+    ),
     watched(
         "Metrics of days, in the cluster",
         "retention_days disk_gib storage_class",
