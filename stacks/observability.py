@@ -8,6 +8,7 @@ import pulumi
 
 from components import GpuCluster, Observability
 from stacks.settings import Region, Settings
+from stacks.training import NAMESPACE
 
 
 def prometheus(settings: Settings) -> dict[str, bool]:
@@ -51,6 +52,8 @@ def observability(
             "cluster_name": cluster.cluster_name,
             "workload_identity_pool": cluster.workload_identity_pool,
             **args,  # type: ignore[typeddict-item]
+            "serving_namespaces": _serving(settings),
+            "training_namespaces": [NAMESPACE],
             "query_namespaces": list(asked.query_namespaces),
             "alerting": alerting,
             "tracing": asked.tracing.model_dump(exclude=None if on_aws else {"own_destination"}),
@@ -59,3 +62,9 @@ def observability(
         },
         pulumi.ResourceOptions(providers=[cluster.kubernetes], depends_on=list(cluster.addons)),
     )
+
+
+def _serving(settings: Settings) -> list[str]:
+    """Regular expressions of the namespaces that serve: of Triton, its gateway, KServe's servers and TensorFlow's."""
+    route = settings.serving.route
+    return [settings.serving.namespace, *([route.namespace] if route else []), "kserve-.+", "tensorflow-.+"]

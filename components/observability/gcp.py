@@ -45,7 +45,8 @@ def build(parent: pulumi.Resource, series: str) -> Parts:
             "containers": [
                 {
                     "name": "prometheus",
-                    "env": [{"name": "EXTRA_ARGS", "value": f'--export.match={{__name__=~"{series}"}}'}],
+                    # Its flags are written as for a shell (GoogleCloudPlatform/prometheus-engine, e2e tests).
+                    "env": [{"name": "EXTRA_ARGS", "value": f"--export.match=\"{{__name__=~'{series}'}}\""}],
                 }
             ],
         }

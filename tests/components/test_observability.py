@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from functools import cache
@@ -181,6 +182,7 @@ def test_google_s_build_exports_what_is_asked_for_and_stays_under_the_operator()
     assert spec["image"]["tag"].startswith(spec["version"])
     (container,) = spec["containers"]
     assert container["name"] == "prometheus"
+    assert shlex.split(container["env"][0]["value"]) == ["--export.match={__name__=~'aicloud:.+'}"]
     assert spec["ruleSelectorNilUsesHelmValues"] is False
     assert "image" not in values(bare("gcp"), "prometheus")["prometheus"]["prometheusSpec"]
 
