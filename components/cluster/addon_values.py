@@ -9,7 +9,7 @@ import yaml
 
 from components import labels
 from components.cluster import dcgm
-from components.cluster.ladder import Pool
+from components.cluster.ladder import CAPACITY, Pool
 
 PROMETHEUS = "prometheus-stack"
 """What everything of the chart kube-prometheus-stack is called after."""
@@ -206,8 +206,7 @@ _CLUSTER_LABELS = (
     labels.PURPOSE,
     "node.kubernetes.io/instance-type",
     "topology.kubernetes.io/zone",
-    "karpenter.sh/capacity-type",
-    "cloud.google.com/gke-spot",
+    CAPACITY,
 )
 _POD_LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", labels.TEAM, "kueue.x-k8s.io/queue-name")
 

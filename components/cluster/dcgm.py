@@ -48,6 +48,9 @@ COUNTERS = {
 NAMESPACE = "dcgm-exporter"
 """Where the exporter runs on GKE. On EKS it is the GPU operator's."""
 
+IMAGE_TAG = "4.6.0-4.8.3-distroless"
+"""The exporter that the GPU operator v26.7.0 brings, so that labels are called the same on both clouds."""
+
 _MONITOR = {
     "enabled": True,
     "interval": "15s",
@@ -81,6 +84,7 @@ def exporter(tolerations: Sequence[dict[str, str]]) -> dict[str, Any]:
     """
     on_gpus = {"key": "cloud.google.com/gke-accelerator", "operator": "Exists"}
     return {
+        "image": {"tag": IMAGE_TAG},
         "serviceMonitor": dict(_MONITOR),
         "customMetrics": counters(),
         "affinity": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.components.clusters import (
     releases,
 )
 from tests.samples import system_pool
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
@@ -199,6 +201,10 @@ def test_gpus_tell_the_same_on_both_clouds() -> None:
         assert field.startswith(("DCGM_FI_DEV_", "DCGM_FI_PROF_"))
         assert kind in ("gauge", "counter")
         assert "," not in meaning, "the exporter reads three columns"
+    exported = (ROOT / "tests/fixtures/exported_metrics/dcgm-exporter.txt").read_text()
+    assert set(re.findall(r"^(DCGM_\w+):", exported, re.MULTILINE)) <= set(dcgm.COUNTERS), (
+        "what rules go by is asked for"
+    )
     assert "dcgm-exporter" not in releases(plan_with("gcp", node_pools=[system_pool()])), "no GPUs, nothing to tell"
     (cluster,) = default("gcp").of_type("gcp:container/cluster:Cluster")
     assert "DCGM" not in cluster.inputs["monitoringConfig"]["enableComponents"], "two would compete for the counters"
