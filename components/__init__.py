@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         TritonInferenceArgs,
     )
     from components.network import RegionalNetwork, RegionalNetworkArgs
+    from components.observability import Observability, ObservabilityArgs
     from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
     from components.security import WorkloadIdentity, WorkloadIdentityArgs
     from components.storage import TieredStorage, TieredStorageArgs
@@ -53,6 +54,8 @@ _ROOMS = {
     "KServeInferenceArgs": "inference",
     "InferenceRoute": "inference",
     "InferenceRouteArgs": "inference",
+    "Observability": "observability",
+    "ObservabilityArgs": "observability",
     "RayCluster": "training",
     "RayClusterArgs": "training",
     "RayJob": "training",
@@ -92,6 +95,8 @@ __all__ = [
     "InferenceRouteArgs",
     "KServeInference",
     "KServeInferenceArgs",
+    "Observability",
+    "ObservabilityArgs",
     "RayCluster",
     "RayClusterArgs",
     "RayJob",

@@ -135,6 +135,7 @@ _STATEFUL = (
     kinds.CRYPTO_KEY,
     kinds.EKS_CLUSTER,
     kinds.GKE_CLUSTER,
+    kinds.AMP_WORKSPACE,
 )
 
 

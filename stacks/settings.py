@@ -19,6 +19,7 @@ from components.accelerators import CpuMachine, Fabric, MachineType, best_machin
 from stacks import accepted, validation
 from stacks.fields import Cidr, Count, Days, OpenCidr, Part, Place, Positive, Purpose, Text
 from stacks.jobs import RayJob, Sweep, Training, TrainingJob
+from stacks.observability_settings import Observability, ObservabilitySecrets
 from stacks.problems import Problem, SettingsError, item_model, of_pydantic
 from stacks.server_settings import KserveService, TensorflowServing
 from stacks.serving import Model, Serverless, Serving
@@ -237,6 +238,10 @@ class Settings(Part):
     """node pools"""
     storage: Storage = Storage()
     """storage tiers"""
+    observability: Observability | None = None
+    """what is watched, for how long, and who is told; absent: a Prometheus for autoscalers alone"""
+    observability_secrets: ObservabilitySecrets = ObservabilitySecrets()
+    """secrets of those who are told, each set with --secret"""
     front_door: FrontDoor | None = None
     """the one global entry; absent: none"""
     serving: Serving

@@ -11,6 +11,7 @@ import pulumi_kubernetes as k8s
 from components import (
     GpuCluster,
     HyperparameterSweep,
+    Observability,
     RayJob,
     TieredStorage,
     TrainingJob,
@@ -43,7 +44,10 @@ class TrainingNamespace:
             metadata={"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": level}},
             opts=options,
         )
-        policies = {"deny-all": DENY_ALL, "traffic": among_themselves(region.cloud, MONITORING_NAMESPACE)}
+        policies = {
+            "deny-all": DENY_ALL,
+            "traffic": among_themselves(region.cloud, MONITORING_NAMESPACE, traced=settings.observability is not None),
+        }
         self.made: list[pulumi.Resource] = [
             namespace,
             *(
@@ -69,7 +73,9 @@ class RegionalTraining:
         cluster: GpuCluster,
         storage: TieredStorage,
         namespace: TrainingNamespace,
+        watched: Observability | None,
     ) -> None:
+        self._watched = watched
         self._settings, self._region, self._cluster, self._storage = settings, region, cluster, storage
         self._place: dict[str, Any] = {"cloud": region.cloud, "region": region.name}
         self._tags = dict(tags)
@@ -108,6 +114,7 @@ class RegionalTraining:
                     "runtime": runtimes.torchrun if job.min_nodes == job.max_nodes else runtimes.elastic,
                     "min_nodes": job.min_nodes,
                     "max_nodes": job.max_nodes,
+                    **({"otlp_endpoint": self._watched.otlp_endpoint} if self._watched else {}),
                     **({"topology": TOPOLOGY_LEVELS[self._region.cloud][-2]} if job.compact else {}),
                 },
                 self._in_cluster(runtimes),

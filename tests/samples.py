@@ -50,6 +50,44 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "tags": TAGS,
             **({} if on_aws else {"billing_account": "01AB23-45CD67-89EF01"}),
         },
+        "Observability": {
+            **place,
+            **bound,
+            "environment": "test",
+            "retention_days": 40,
+            "disk_gib": 150,
+            "storage_class": "encrypted",
+            "long_term": {"series": "aicloud:.+", **({"retention_days": 400} if on_aws else {})},
+            "alerting": {
+                "email": {
+                    "to": "ml-platform@example.com",
+                    "sender": "alerts@example.com",
+                    "smarthost": "smtp.example.com:587",
+                    "username": "alerts",
+                },
+                "slack_channel": "#ml-alerts",
+                "pagerduty": True,
+                "heartbeat": True,
+                "teams": [{"name": "serving", "email": "serving@example.com", "slack_channel": "#ml-serving"}],
+                "secrets": dict.fromkeys(
+                    ("slack_url", "pagerduty_routing_key", "heartbeat_url", "smtp_password"), "not-a-secret"
+                ),
+                "secret_names": ["slack_url", "pagerduty_routing_key", "heartbeat_url", "smtp_password"],
+            },
+            "runbook_url": "https://git.example.com/docs/runbooks",
+            "serving_namespaces": ["serving"],
+            "training_namespaces": ["training"],
+            "grafana_domain": "grafana.example.com",
+            "oidc": {
+                "issuer": "https://login.example.com",
+                "client_id": "grafana",
+                "client_secret": "not-a-secret",
+                "admin_group": "ml-platform",
+            },
+            "tracing": {"sample_ratio": 0.1, "slow_ms": 500, **({"own_destination": True} if on_aws else {})},
+            "query_namespaces": ["rollouts"],
+            "protect": True,
+        },
         "RegionalNetwork": {**place, "cidr": "10.16.0.0/16", "cluster_name": "main", "flow_log_retention_days": 14},
         "GpuCluster": {
             **place,
@@ -112,6 +150,7 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "machine_type": H100S[cloud],
             "min_nodes": 2,
             "max_nodes": 4,
+            "otlp_endpoint": "http://otel-agent.observability.svc:4318",
             "fabric": True,
         },
         "RayCluster": {
@@ -142,6 +181,7 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "max_replicas": 4,
             "client_cidrs": ["10.16.0.0/16"],
             "queue_objective_ms": 20,
+            "otlp_endpoint": "http://otel-agent.observability.svc:4318",
             "scaling": {"forecasts": [{"model": "resnet50", "requests_per_replica_s": 100.0}]},
         },
         "InferenceRoute": {

@@ -36,6 +36,7 @@ PREFIXES = (
 )
 
 _NAMES = {
+    "aws:amp": "workspaceConfiguration",
     "aws:cloudwatch": "eventRule eventTarget logMetricFilter logResourcePolicy",
     "aws:ec2": (
         "capacityReservation defaultNetworkAcl defaultRouteTable defaultSecurityGroup defaultSubnet "

@@ -16,6 +16,7 @@ from planner.plan import UNKNOWN, Plan
 from tests.components import (
     parity_cluster,
     parity_inference,
+    parity_observability,
     parity_platform,
     parity_pools,
     parity_queue,
@@ -43,6 +44,7 @@ FEATURES: list[Feature] = sorted(
         *parity_scaling.FEATURES,
         *parity_route.FEATURES,
         *parity_serverless.FEATURES,
+        *parity_observability.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )

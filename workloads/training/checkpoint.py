@@ -117,6 +117,7 @@ class Checkpointer:
         self._last: Marker | None = None
         self._skipped: Marker | None = None
         self._sequence: int | None = None
+        self._whole_at = clock()
         self._closed = False
 
     # ---- saving
@@ -175,6 +176,11 @@ class Checkpointer:
             log.warning("%s: not all checkpoints have been uploaded; the local ones are whole", self.directory)
         return done
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last commit; before the first of this process, since it began: what would be lost with it."""
+        return self._clock() - self._whole_at
+
     def _commit(self, job: Job) -> Marker:
         try:
             if self._sequence is None:
@@ -184,7 +190,7 @@ class Checkpointer:
             # However it ended, nobody reads the state any more.
             if not job.staged.done():
                 job.staged.set_result(None)
-        self._sequence, self._last = marker.sequence, marker
+        self._sequence, self._last, self._whole_at = marker.sequence, marker, self._clock()
         self._behind(marker)
         return marker
 

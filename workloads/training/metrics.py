@@ -26,6 +26,7 @@ HELP = {
     "compute_seconds": "forward and backward",
     "update_seconds": "clipping and the optimizer",
     "checkpoint_stall_seconds": "waiting for a checkpoint's copy of the state, or starting it",
+    "checkpoint_age_seconds": "since the newest checkpoint that is whole, or since the process began: work at risk",
     "tokens_per_second": "tokens of all processes",
     "model_flops_utilization": "operations that the model needs, of those that the devices could do",
     "goodput": "seconds of steps that count, of the seconds since the run was first started",

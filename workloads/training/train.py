@@ -164,6 +164,7 @@ class Trainer:
                 "compute_seconds": phases.seconds["compute"],
                 "update_seconds": phases.seconds["update"],
                 "checkpoint_stall_seconds": phases.seconds["checkpoint"],
+                "checkpoint_age_seconds": self.checkpointer.age_s,
                 "tokens_per_second": per_step / seconds,
                 "model_flops_utilization": model_flops / seconds / peak_flops,
                 "goodput": progress.useful_s / max(self.now() - progress.started, 1e-9),

@@ -78,8 +78,10 @@ def test_dev_costs_what_it_comes_to_by_hand(simulated_plan):
     assert by["traffic"].expected == pytest.approx(front + 200 * 0.045 + 10 * 50 * 0.01 + 500 * 0.02 + waiting)
 
     # Services, expected: control plane; 4 keys with 100,000 uses each; 3 log groups that take in 20 GiB and keep 15 %
-    # of that for 90, 30 and 30 days; half a million queue requests, as many notices; an alarm.
+    # of that for 90, 30 and 30 days; half a million queue requests, as many notices; an alarm; 5
+    # million spans of 1.5 KiB.
     services = 73 + 4 * (1 + 10 * 0.03) + 3 * 20 * 0.50 + 20 * 0.15 * (3 + 1 + 1) * 0.03 + 0.5 * (0.40 + 0.50) + 0.10
+    services += 5e6 * 1.5 / 2**20 * 0.35
     assert by["service"].expected == pytest.approx(services)
 
     assert found.per_month.expected == pytest.approx(sum(amount.expected for amount in by.values()))
