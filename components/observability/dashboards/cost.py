@@ -74,8 +74,8 @@ def build(_runbooks: str) -> dict[str, Any]:
                         lines={5: YELLOW, 50: RED},
                     ),
                     number(
-                        "GPUs held and idle",
-                        "Under 5 % busy in the last hour. Alert: GpuIdle.",
+                        "GPUs idle",
+                        "Held by a pod, and under 5 % busy in the last hour. Alert: GpuIdle.",
                         "short",
                         f"count({idle} < 5) or vector(0)",
                         lines={1: YELLOW, 8: RED},
@@ -86,7 +86,7 @@ def build(_runbooks: str) -> dict[str, Any]:
                 [
                     lines(
                         "An hour, by cluster",
-                        "All nodes.",
+                        "What all of its nodes cost.",
                         "currencyUSD",
                         Query(
                             f"sum by (environment, region, cluster) ({COST}{{{WHERE}}})",

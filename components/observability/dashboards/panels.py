@@ -177,7 +177,9 @@ def _widths(line: Sequence[Panel]) -> list[int]:
     for panel in line:
         widths.append(panel.width or share + (1 if more > 0 else 0))
         more -= panel.width is None
-    assert sum(widths) <= COLUMNS, [panel.title for panel in line]
+    if sum(widths) > COLUMNS:
+        titles = ", ".join(panel.title for panel in line)
+        raise ValueError(f"{titles}: {sum(widths)} columns wide together; a line has {COLUMNS}")
     return widths
 
 

@@ -137,7 +137,7 @@ def build(runbooks: str) -> dict[str, Any]:
                     ),
                     lines(
                         "Requests logged, and dropped",
-                        "A second.",
+                        "Requests a second; why those were dropped that were.",
                         "reqps",
                         Query(logged, "{{model}} logged"),
                         Query(
