@@ -40,7 +40,7 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for path in [*pages(), BOOKS / "README.md"]:
         text = path.read_text()
-        given = re.findall(r"^    (.+)$", text, re.MULTILINE) + re.findall(r"`([^`]+)`", text.replace("\n  ", " "))
+        given = re.findall(r"^    (.+)$", text, re.MULTILINE) + re.findall(r"`([^`]+)`", " ".join(text.split()))
         for line in given:
             match = re.search(r"(?:python -m workloads\.|aicloud ).*", line)
             if match and not line.startswith("python -m workloads..."):
