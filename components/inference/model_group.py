@@ -18,6 +18,7 @@ from components.inference.own_namespace import disruption_budget
 from components.inference.pod import Machines, Server, pod_template
 from components.inference.scaler import Front, scale
 from components.inference.scaling import Target
+from components.inference.tracing import Traces
 from components.inference.traffic import GRPC, HTTP, server_policy
 from components.training import queues
 
@@ -40,6 +41,7 @@ class Shared:
     accelerator_resource: str
     client_cidrs: Sequence[str]
     monitoring_namespace: str
+    traces: Traces | None
     queue: str
     """LocalQueue that counts the pods; empty: nothing does."""
     after: Sequence[pulumi.Resource]
@@ -71,6 +73,7 @@ def server_of(group: ModelGroup, shared: Shared) -> Server:
         cpu=group.cpu,
         memory_gib=group.memory_gib,
         startup=group.cold.probe,
+        traces=shared.traces,
     )
 
 
@@ -85,7 +88,12 @@ def build(group: ModelGroup, shared: Shared) -> tuple[k8s.core.v1.Service, Front
         f"{called}-traffic",
         metadata={**placed, "name": f"{called}-traffic"},
         spec=server_policy(
-            labels, cloud, shared.client_cidrs, shared.monitoring_namespace, activated=group.scaling.to_zero
+            labels,
+            cloud,
+            shared.client_cidrs,
+            shared.monitoring_namespace,
+            activated=group.scaling.to_zero,
+            traces=shared.traces,
         ),
         opts=shared.opts,
     )

@@ -12,6 +12,7 @@ import pulumi
 from components.inference.clouds import CLOUDS
 from components.inference.device import Device
 from components.inference.startup import StartupProbe
+from components.inference.tracing import Traces
 from components.inference.traffic import GRPC, HTTP, METRICS
 from components.labels import ACCELERATOR, ACCELERATOR_TAINTS, COMPUTE_CLASS, POOL, PURPOSE
 
@@ -104,6 +105,7 @@ class Server:
     cpu: float
     memory_gib: float
     startup: StartupProbe
+    traces: Traces | None = None
 
 
 def restricted() -> dict[str, Any]:
@@ -216,10 +218,12 @@ def _triton(server: Server) -> dict[str, Any]:
             # needs, want a header that only those know who may read the pod.
             f"--http-restricted-api={_RESTRICTED_APIS}:aicloud-admin=$(POD_UID)",
             f"--grpc-restricted-protocol={_RESTRICTED_APIS}:aicloud-admin=$(POD_UID)",
+            *(server.traces.arguments(server.labels["app.kubernetes.io/instance"]) if server.traces else []),
         ],
         "env": [
             {"name": "POD_UID", "value_from": {"field_ref": {"field_path": "metadata.uid"}}},
             {"name": "HOME", "value": "/tmp"},
+            *(server.traces.environment() if server.traces else []),
         ],
         "ports": [
             {"name": "http", "container_port": HTTP, "protocol": "TCP"},
