@@ -18,5 +18,5 @@ decides; stopped since the traffic was not split as it should be; those in which
 
 LATEST, REFERENCE = "current", "reference"
 """`window` of monitoring_quality_bits_per_byte: of what was asked last, and of what a version was accepted for."""
-SUCCEEDED = "succeeded"
-"""`outcome` of pipeline_runs_total."""
+FAILED = "failed"
+"""`outcome` of pipeline_runs_total: not the candidate's fault, which would be `rejected`."""

@@ -145,6 +145,14 @@ def dashboard(
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .readonly()
     )
+    made.annotation(
+        builders.AnnotationQuery()
+        .name("weights of rollouts")
+        .datasource(SOURCE)
+        .enable(True)
+        .icon_color(BLUE)
+        .expr(f"max by (rollout, arm) (changes(rollout_weight_ratio{{{WHERE}}}[2m])) > 0")
+    )
     for variable in _variables(variables):
         made.with_variable(variable)
     for other, title in NAMES.items():
