@@ -35,7 +35,7 @@ _SHARED_MEMORY_GIB_PER_RANK = 2.0
 guide has 1 GB for a container (as remembered); twice that for each process, not measured."""
 _REPOSITORY_MARGIN = 1.1
 TRACED = 100
-"""One request out of so many is traced, of those that come without a trace. Which traces are kept, the collectors decide."""
+"""One request out of so many is traced, of those that come without a trace. Which are kept, the collectors decide."""
 _RESTRICTED_APIS = "model-repository,shared-memory,trace,logging"
 
 
