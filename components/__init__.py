@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         TritonInferenceArgs,
     )
     from components.network import RegionalNetwork, RegionalNetworkArgs
+    from components.pipelines import MlflowServer, MlflowServerArgs
     from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
     from components.security import WorkloadIdentity, WorkloadIdentityArgs
     from components.storage import TieredStorage, TieredStorageArgs
@@ -53,6 +54,8 @@ _ROOMS = {
     "KServeInferenceArgs": "inference",
     "InferenceRoute": "inference",
     "InferenceRouteArgs": "inference",
+    "MlflowServer": "pipelines",
+    "MlflowServerArgs": "pipelines",
     "RayCluster": "training",
     "RayClusterArgs": "training",
     "RayJob": "training",
@@ -92,6 +95,8 @@ __all__ = [
     "InferenceRouteArgs",
     "KServeInference",
     "KServeInferenceArgs",
+    "MlflowServer",
+    "MlflowServerArgs",
     "RayCluster",
     "RayClusterArgs",
     "RayJob",

@@ -41,6 +41,15 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
         "bucket_url": f"{'s3' if on_aws else 'gs'}://sim-data",
         "claims": {"hot": "hot", "warm": "warm"},
     }
+    data = {
+        "network_id": network_id,
+        "network_cidr": "10.16.0.0/16",
+        "private_subnet_ids": subnets,
+        "node_security_group_id": "sg-2" if on_aws else "",
+        "bucket": bucket,
+        "bucket_url": f"{'s3' if on_aws else 'gs'}://{bucket}",
+        "encryption_key": key,
+    }
     groups = [f"https://www.googleapis.com/compute/v1/projects/sim-project/zones/{zone}/neg" for zone in zones]
     return {
         "BudgetAlarm": {
@@ -215,6 +224,17 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "max_replicas": 4,
             "batching": {"max_batch_size": 64, "batch_timeout_ms": 2, "allowed_batch_sizes": [8, 64]},
             "client_cidrs": ["10.16.0.0/16"],
+        },
+        "MlflowServer": {
+            **place,
+            **bound,
+            **data,
+            "namespace": "mlflow",
+            "image": "registry.example.com/ai-cloud/mlflow:3.17.2-1",
+            "database": {"size": "medium", "storage_gib": 50, "zonal_redundancy": True, "backup_days": 14},
+            "client_namespaces": ["training"],
+            "replicas": 2,
+            "protect": True,
         },
         "RegionalEndpoint": {
             **place,
