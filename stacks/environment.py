@@ -17,6 +17,7 @@ from components import (
 )
 from stacks import training
 from stacks.inference import RegionalInference
+from stacks.retraining import RegionalPipelines
 from stacks.servers import kserve_mode
 from stacks.settings import Region, Settings
 from stacks.training import RegionalTraining, TrainingNamespace
@@ -85,6 +86,9 @@ class Environment:
         if serverless:
             exports["serverlessUrls"] = {name: one.url for name, one in serverless.items()}
             exports["serverlessGrants"] = {name: one.invoker_grant for name, one in serverless.items()}
+        tracking = {p.region.region: p.pipelines.mlflow for p in self.platforms if p.pipelines.mlflow}
+        if tracking:
+            exports["trackingUris"] = {name: one.tracking_uri for name, one in tracking.items()}
         if self.front_door is not None:
             exports["inferenceUrl"] = self.front_door.domain_name.apply(lambda name: f"https://{name}")
             exports["frontDoorAddresses"] = self.front_door.addresses
@@ -152,6 +156,7 @@ class RegionalPlatform:
         self.training = (
             RegionalTraining(settings, region, tags, self.cluster, self.storage, namespace) if namespace else None
         )
+        self.pipelines = RegionalPipelines(settings, region, tags, self.network, self.cluster, self.storage)
         self.inference = RegionalInference(
             settings,
             region,

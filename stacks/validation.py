@@ -11,6 +11,7 @@ from components.accelerators import CATALOG, RUNGS, CpuMachine, MachineType, Not
 from components.machine_types import AWS_RUNGS, GCP_RUNGS
 from stacks import (
     validation_kserve,
+    validation_pipelines,
     validation_route,
     validation_scaling,
     validation_serverless,
@@ -53,6 +54,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     yield from validation_serving.problems(parts, regions, pools, readable)
     yield from validation_scaling.problems(environment.models, regions)
     yield from validation_serverless.problems(parts, regions, environment.complete)
+    yield from validation_pipelines.problems(parts, regions, environment.complete)
 
 
 class Environment:

@@ -8,6 +8,7 @@ import pulumi_kubernetes as k8s
 from components import arguments
 from components.inference.own_namespace import disruption_budget
 from components.inference.server_arguments import DEFAULT_MONITORING, NAME, Refusal, check_image
+from components.ordering import after
 from components.pipelines import mlflow_pod
 from components.pipelines.closed_namespace import closed_namespace
 from components.pipelines.database import PostgresDatabase
@@ -170,7 +171,7 @@ class MlflowServer(pulumi.ComponentResource):
             opts=child,
         )
         serving = {**labels, **mlflow_pod.component("server")}
-        k8s.apps.v1.Deployment(
+        deployment = k8s.apps.v1.Deployment(
             f"{name}-deployment",
             metadata={**placed, "name": name},
             spec={
@@ -195,11 +196,9 @@ class MlflowServer(pulumi.ComponentResource):
             opts=child,
         )
 
-        self.service = service.metadata["name"]
-        self.namespace = space.metadata["name"]
-        self.tracking_uri = pulumi.Output.concat(
-            "http://", self.service, ".", self.namespace, f".svc.cluster.local:{PORT}"
-        )
+        self.service = after(name, [service])
+        self.namespace = after(args["namespace"], [space])
+        self.tracking_uri = after(address(name, args["namespace"]), [deployment])
         self.database_host = login.host
         self.principal = identity.principal
         self.register_outputs(
@@ -212,6 +211,11 @@ class MlflowServer(pulumi.ComponentResource):
                 "principal": self.principal,
             }
         )
+
+
+def address(name: str, namespace: str) -> str:
+    """`tracking_uri` of the server `name`, for whoever is made before it."""
+    return f"http://{name}.{namespace}.svc.cluster.local:{PORT}"
 
 
 def _after(child: pulumi.ResourceOptions, *resources: pulumi.Resource) -> pulumi.ResourceOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from planner.cost import network, pools, serverless, services, storage
+from planner.cost import databases, network, pools, serverless, services, storage
 from planner.cost.assumptions import Assumptions
 from planner.cost.book import Book
 from planner.cost.free import is_free
@@ -15,6 +15,7 @@ from planner.plan import Plan, Resource
 
 HANDLERS: Mapping[str, Callable[[Reader, Resource], Iterator[Line | Unpriced]]] = {
     **storage.HANDLERS,
+    **databases.HANDLERS,
     **network.HANDLERS,
     **services.HANDLERS,
     **serverless.HANDLERS,

@@ -58,6 +58,7 @@ _NAMES = {
         "bucketOwnershipControls bucketPolicy bucketPublicAccessBlock bucketServerSideEncryptionConfiguration "
         "bucketServerSideEncryptionConfigurationV2 bucketVersioning bucketVersioningV2"
     ),
+    "aws:rds": "parameterGroup subnetGroup",
     "aws:sagemaker": "endpointConfiguration model",
     "aws:secretsmanager": "secretPolicy secretVersion",
     "aws:sns": "topicPolicy",
@@ -75,6 +76,7 @@ _NAMES = {
     "gcp:kms": "cryptoKeyIAMBinding cryptoKeyIAMMember keyRing keyRingIAMMember",
     "gcp:logging": "metric projectExclusion projectSink",
     "gcp:monitoring": "alertPolicy dashboard notificationChannel",
+    "gcp:sql": "database user",
     "gcp:storage": "bucketACL bucketIAMBinding bucketIAMMember bucketIAMPolicy",
     "gcp:secretmanager": "secretIamMember",
 }
