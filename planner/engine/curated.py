@@ -95,6 +95,7 @@ _AWS_REPLACED = {
     "lb/loadBalancer:LoadBalancer": "internal loadBalancerType name namePrefix",
     "lb/targetGroup:TargetGroup": "ipAddressType name namePrefix port protocol protocolVersion targetType vpcId",
     "rds/cluster:Cluster": "clusterIdentifier databaseName engine kmsKeyId masterUsername storageEncrypted",
+    "rds/subnetGroup:SubnetGroup": "name namePrefix",
     "rds/instance:Instance": "availabilityZone dbName engine kmsKeyId storageEncrypted username",
     "route53/healthCheck:HealthCheck": "measureLatency requestInterval type",
     "route53/record:Record": "zoneId",
@@ -166,6 +167,9 @@ _GCP_REPLACED = {
     "projects/serviceIdentity:ServiceIdentity": "service",
     "serviceaccount/account:Account": "accountId",
     "servicenetworking/connection:Connection": "network service",
+    "sql/database:Database": "instance name",
+    "sql/databaseInstance:DatabaseInstance": "encryptionKeyName masterInstanceName name region",
+    "sql/user:User": "host instance name",
     "storage/bucket:Bucket": "hierarchicalNamespace location name",
     "storage/bucketIAMMember:BucketIAMMember": "bucket condition member role",
 }

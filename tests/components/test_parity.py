@@ -16,6 +16,7 @@ from planner.plan import UNKNOWN, Plan
 from tests.components import (
     parity_cluster,
     parity_inference,
+    parity_pipelines,
     parity_platform,
     parity_pools,
     parity_queue,
@@ -43,6 +44,7 @@ FEATURES: list[Feature] = sorted(
         *parity_scaling.FEATURES,
         *parity_route.FEATURES,
         *parity_serverless.FEATURES,
+        *parity_pipelines.FEATURES,
     ],
     key=lambda feature: list(samples("aws")).index(feature.component),
 )
@@ -61,6 +63,8 @@ EMPTY = {
     ("RegionalNetwork", "gcp"): {"publicSubnetIds", "podSubnetIds", "fabricSecurityGroupId"},
     ("GpuCluster", "aws"): {"workloadIdentityPool"},
     ("GpuCluster", "gcp"): {"nodeSecurityGroupId"},
+    ("WorkloadIdentity", "aws"): {"googleAccount"},
+    ("WorkloadIdentity", "gcp"): {"googleAccount"},  # unless it is asked for
     # A synchronous service has no queue.
     ("ServerlessInference", "gcp"): {"requestsUrl", "answersUrl", "topic"},
     ("TrainingRuntimes", "aws"): {"mpi"},  # without an image of Horovod

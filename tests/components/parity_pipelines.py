@@ -1,0 +1,143 @@
+"""What the two clouds offer of the closed loop's servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from planner.plan import Plan
+from tests.components.parity import Feature, Offered, protected, values
+
+RDS, SQL, SQL_USER = "aws:rds/instance:Instance", "gcp:sql/databaseInstance:DatabaseInstance", "gcp:sql/user:User"
+ROLE_POLICY, MEMBER = "aws:iam/rolePolicy:", "gcp:storage/bucketIAMMember:"
+DEPLOYMENT, POLICY = "kubernetes:apps/v1:Deployment", "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+CONTAINERS = "spec.template.spec.containers"
+
+
+def of(component: str) -> Callable[..., Feature]:
+    def feature(title: str, arguments: str, aws: Any, gcp: Any, **more: Any) -> Feature:
+        return Feature(component, title, tuple(arguments.split()), aws, gcp, **more)
+
+    return feature
+
+
+def alike(how: str, proof: Callable[[Plan], bool]) -> tuple[Offered, Offered]:
+    return Offered(how, proof), Offered(how, proof)
+
+
+def words(plan: Plan, type: str, path: str) -> str:
+    return " ".join(map(str, values(plan, type, path)))
+
+
+def asks(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda args: {**args, **changes}
+
+
+mlflow = of("MlflowServer")
+
+FEATURES = [
+    mlflow(
+        "A PostgreSQL of its own, of three sizes, whose storage grows",
+        "database.size database.storage_gib",
+        Offered(
+            "RDS",
+            lambda p: (
+                values(p, RDS, "instanceClass") == ["db.m7g.large"] and values(p, RDS, "maxAllocatedStorage") == [500]
+            ),
+        ),
+        Offered(
+            "Cloud SQL, edition Enterprise",
+            lambda p: (
+                values(p, SQL, "settings.tier") == ["db-custom-2-8192"]
+                and values(p, SQL, "settings.diskAutoresizeLimit") == [500]
+            ),
+        ),
+    ),
+    mlflow(
+        "The database survives the loss of a zone",
+        "database.zonal_redundancy",
+        Offered("Multi-AZ", lambda p: values(p, RDS, "multiAz") == [True]),
+        Offered("regional", lambda p: values(p, SQL, "settings.availabilityType") == ["REGIONAL"]),
+    ),
+    mlflow(
+        "The database as it was at any second of the last days",
+        "database.backup_days",
+        Offered("automated backups, 35 days at most", lambda p: values(p, RDS, "backupRetentionPeriod") == [14]),
+        Offered(
+            "daily backups; any second of 7 days at most",
+            lambda p: (
+                values(p, SQL, "settings.backupConfiguration.backupRetentionSettings.retainedBackups") == [14]
+                and values(p, SQL, "settings.backupConfiguration.transactionLogRetentionDays") == [7]
+            ),
+        ),
+    ),
+    mlflow(
+        "Database and artifacts under an own key",
+        "encryption_key",
+        Offered("KMS", lambda p: values(p, RDS, "kmsKeyId") == ["arn:aws:kms:us-east-1:123456789012:key/models"]),
+        Offered("CMEK", lambda p: values(p, SQL, "encryptionKeyName")[0].endswith("cryptoKeys/models")),
+    ),
+    mlflow(
+        "A login whose password no person and no program knows",
+        "",
+        Offered(
+            "RDS's own secret, turned every week",
+            lambda p: (
+                values(p, RDS, "manageMasterUserPassword") == [True]
+                and "secretsmanager:GetSecretValue" in words(p, ROLE_POLICY, "policy")
+            ),
+        ),
+        Offered(
+            "tokens of a Google account of the pods' own",
+            lambda p: (
+                values(p, SQL_USER, "type") == ["CLOUD_IAM_SERVICE_ACCOUNT"]
+                and values(p, SQL, "settings.ipConfiguration.ipv4Enabled") == [False]
+            ),
+        ),
+    ),
+    mlflow(
+        "Artifacts in one prefix of the bucket, and no right to the rest",
+        "bucket bucket_url artifact_prefix",
+        Offered("role", lambda p: "arn:aws:s3:::sim-models/runs/*" in words(p, ROLE_POLICY, "policy")),
+        Offered("IAM condition", lambda p: "sim-models/objects/runs/" in words(p, MEMBER, "condition.expression")),
+        change=asks(artifact_prefix="runs"),
+    ),
+    mlflow(
+        "Who may ask it, from inside the cluster alone",
+        "client_namespaces monitoring_namespace",
+        *alike(
+            "network policy",
+            lambda p: (
+                [
+                    peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+                    for peer in values(p, POLICY, "spec.ingress.from")
+                ]
+                == ["training", "metrics"]
+            ),
+        ),
+        change=asks(monitoring_namespace="metrics"),
+    ),
+    mlflow(
+        "Several servers, of any size",
+        "replicas workers cpu memory_gib",
+        *alike(
+            "Deployment",
+            lambda p: (
+                values(p, DEPLOYMENT, "spec.replicas") == [2]
+                and "--workers 4" in words(p, DEPLOYMENT, f"{CONTAINERS}.args")
+                and values(p, DEPLOYMENT, f"{CONTAINERS}.resources.limits.memory") == ["6144Mi"]
+                and values(p, DEPLOYMENT, f"{CONTAINERS}.resources.requests.cpu") == ["2000m"]
+            ),
+        ),
+        change=asks(workers=4, cpu=2, memory_gib=6),
+    ),
+    mlflow(
+        "A database that refuses to go",
+        "protect",
+        Offered("deletion protection", lambda p: protected(p, RDS) and values(p, RDS, "deletionProtection") == [True]),
+        Offered(
+            "deletion protection",
+            lambda p: protected(p, SQL) and values(p, SQL, "settings.deletionProtectionEnabled") == [True],
+        ),
+    ),
+]
