@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         TritonInferenceArgs,
     )
     from components.network import RegionalNetwork, RegionalNetworkArgs
-    from components.pipelines import MlflowServer, MlflowServerArgs
+    from components.pipelines import MlflowServer, MlflowServerArgs, SageMakerPipeline, SageMakerPipelineArgs
     from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
     from components.security import WorkloadIdentity, WorkloadIdentityArgs
     from components.storage import TieredStorage, TieredStorageArgs
@@ -64,6 +64,8 @@ _ROOMS = {
     "RegionalEndpointArgs": "routing",
     "RegionalNetwork": "network",
     "RegionalNetworkArgs": "network",
+    "SageMakerPipeline": "pipelines",
+    "SageMakerPipelineArgs": "pipelines",
     "TensorFlowServing": "inference",
     "TensorFlowServingArgs": "inference",
     "ServerlessInference": "inference",
@@ -105,6 +107,8 @@ __all__ = [
     "RegionalEndpointArgs",
     "RegionalNetwork",
     "RegionalNetworkArgs",
+    "SageMakerPipeline",
+    "SageMakerPipelineArgs",
     "ServerlessInference",
     "ServerlessInferenceArgs",
     "TensorFlowServing",

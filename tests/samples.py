@@ -2,12 +2,65 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 REGIONS = {"aws": "us-east-1", "gcp": "europe-west4"}
 CLOUDS = tuple(REGIONS)
 TRAINING_IMAGE = "registry.example.com/ai-cloud/training:0.1.0"
 H100S = {"aws": "p5.48xlarge", "gcp": "a3-megagpu-8g"}
+ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/ai-cloud"
+PIPELINE = json.dumps(
+    {
+        "Version": "2020-12-01",
+        "Parameters": [{"Name": "Corpus", "Type": "String", "DefaultValue": "stdlib"}],
+        "Steps": [
+            {
+                "Name": "train",
+                "Type": "Processing",
+                "Arguments": {
+                    "ProcessingResources": {
+                        "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.g6.xlarge", "VolumeSizeInGB": 100}
+                    },
+                    "AppSpecification": {
+                        "ImageUri": f"{ECR}/pipelines:0.1.0",
+                        "ContainerEntrypoint": ["python", "-m", "workloads.pipelines"],
+                    },
+                    "RoleArn": "arn:aws:iam::123456789012:role/somebody-else",
+                },
+            },
+            {
+                "Name": "gate",
+                "Type": "Condition",
+                "Arguments": {
+                    "Conditions": [{"Type": "Equals", "LeftValue": "a", "RightValue": "a"}],
+                    "IfSteps": [
+                        {
+                            "Name": "register",
+                            "Type": "Training",
+                            "Arguments": {
+                                "AlgorithmSpecification": {
+                                    "TrainingImage": f"{ECR}/training@sha256:{'0' * 64}",
+                                    "TrainingInputMode": "File",
+                                },
+                                "OutputDataConfig": {"S3OutputPath": "s3://sim-models/pipelines/run"},
+                                "ResourceConfig": {
+                                    "InstanceCount": 1,
+                                    "InstanceType": "ml.m5.large",
+                                    "VolumeSizeInGB": 30,
+                                },
+                                "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+                                "RoleArn": "arn:aws:iam::123456789012:role/somebody-else",
+                            },
+                        }
+                    ],
+                    "ElseSteps": [],
+                },
+            },
+        ],
+    }
+)
+"""What the compiler of a pipeline may write: a step, and one that only a condition lets run."""
 TAGS = {"owner": "ml-platform@example.com", "environment": "test"}
 
 
@@ -235,6 +288,18 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "client_namespaces": ["training"],
             "replicas": 2,
             "protect": True,
+        },
+        "SageMakerPipeline": {
+            **place,
+            "definition": PIPELINE,
+            "network_id": network_id,
+            "private_subnet_ids": subnets,
+            "bucket": bucket,
+            "read_prefixes": ["datasets"],
+            "write_prefixes": ["pipelines", "models"],
+            "encryption_key": key,
+            "schedule": "cron(0 3 ? * SUN *)",
+            "parameters": {"Corpus": "s3://sim-models/datasets/web"},
         },
         "RegionalEndpoint": {
             **place,

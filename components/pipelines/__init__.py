@@ -2,5 +2,6 @@
 
 from components.pipelines.database_arguments import DatabaseArgs
 from components.pipelines.mlflow_server import MlflowServer, MlflowServerArgs
+from components.pipelines.sagemaker_pipeline import SageMakerPipeline, SageMakerPipelineArgs
 
-__all__ = ["DatabaseArgs", "MlflowServer", "MlflowServerArgs"]
+__all__ = ["DatabaseArgs", "MlflowServer", "MlflowServerArgs", "SageMakerPipeline", "SageMakerPipelineArgs"]

@@ -60,6 +60,7 @@ _NAMES = {
     ),
     "aws:rds": "parameterGroup subnetGroup",
     "aws:sagemaker": "endpointConfiguration model",
+    "aws:scheduler": "schedule scheduleGroup",  # the first 14 million starts
     "aws:secretsmanager": "secretPolicy secretVersion",
     "aws:sns": "topicPolicy",
     "aws:sqs": "queuePolicy",

@@ -113,6 +113,8 @@ _AWS_REPLACED = {
     "sagemaker/endpointConfiguration:EndpointConfiguration": "asyncInferenceConfig kmsKeyArn name namePrefix "
     "productionVariants",
     "sagemaker/model:Model": "containers enableNetworkIsolation executionRoleArn name primaryContainer vpcConfig",
+    "sagemaker/pipeline:Pipeline": "pipelineName",
+    "scheduler/schedule:Schedule": "groupName name namePrefix",
     "secretsmanager/secret:Secret": "name namePrefix",
     "sns/topic:Topic": "fifoTopic name namePrefix",
     "sqs/queue:Queue": "fifoQueue name namePrefix",

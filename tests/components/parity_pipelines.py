@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from planner.plan import Plan
-from tests.components.parity import Feature, Offered, protected, values
+from tests.components.parity import Feature, NotOffered, Offered, protected, values
 
 RDS, SQL, SQL_USER = "aws:rds/instance:Instance", "gcp:sql/databaseInstance:DatabaseInstance", "gcp:sql/user:User"
 ROLE_POLICY, MEMBER = "aws:iam/rolePolicy:", "gcp:storage/bucketIAMMember:"
@@ -33,7 +33,9 @@ def asks(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda args: {**args, **changes}
 
 
-mlflow = of("MlflowServer")
+mlflow, sagemaker = of("MlflowServer"), of("SageMakerPipeline")
+PIPELINE, SCHEDULE = "aws:sagemaker/pipeline:Pipeline", "aws:scheduler/schedule:Schedule"
+ABSENT = "Airflow, or a Job in the cluster, runs it"
 
 FEATURES = [
     mlflow(
@@ -139,5 +141,36 @@ FEATURES = [
             "deletion protection",
             lambda p: protected(p, SQL) and values(p, SQL, "settings.deletionProtectionEnabled") == [True],
         ),
+    ),
+    *(
+        sagemaker(
+            title, arguments, Offered(how, proof), NotOffered(ABSENT, lambda args: args, "SageMaker is of aws alone")
+        )
+        for title, arguments, how, proof in (
+            (
+                "The retraining pipeline without a cluster",
+                "definition parallel_steps",
+                "SageMaker Pipelines",
+                lambda p: (
+                    values(p, PIPELINE, "parallelismConfiguration.maxParallelExecutionSteps") == [4]
+                    and "ml.g6.xlarge" in words(p, PIPELINE, "pipelineDefinition")
+                ),
+            ),
+            (
+                "Its jobs use their own prefixes and nothing else",
+                "bucket read_prefixes write_prefixes encryption_key",
+                "execution role",
+                lambda p: "arn:aws:s3:::sim-models/pipelines/*" in words(p, ROLE_POLICY, "policy"),
+            ),
+            (
+                "It starts by itself",
+                "schedule parameters",
+                "EventBridge Scheduler",
+                lambda p: (
+                    values(p, SCHEDULE, "scheduleExpression") == ["cron(0 3 ? * SUN *)"]
+                    and values(p, SCHEDULE, "target.sagemakerPipelineParameters.pipelineParameters.name") == ["Corpus"]
+                ),
+            ),
+        )
     ),
 ]

@@ -228,6 +228,11 @@ FORMATS: Mapping[str, Mapping[str, str]] = {
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration": _by_name(
         regional("sagemaker", "endpoint-config/{name}")
     ),
+    "aws:sagemaker/pipeline:Pipeline": _by_name(regional("sagemaker", "pipeline/{name}")),
+    "aws:scheduler/schedule:Schedule": {
+        "id": "default/{name}",
+        "arn": regional("scheduler", "schedule/default/{name}"),
+    },
     "aws:sagemaker/endpoint:Endpoint": _by_name(regional("sagemaker", "endpoint/{name}")),
     "aws:appautoscaling/target:Target": {
         "id": "{resourceId}",

@@ -18,6 +18,7 @@ _OWN_NAME = {
     "aws:ecs/taskDefinition:TaskDefinition": "family",
     "aws:rds/cluster:Cluster": "clusterIdentifier",
     "aws:rds/instance:Instance": "identifier",
+    "aws:sagemaker/pipeline:Pipeline": "pipelineName",
     "aws:elasticache/replicationGroup:ReplicationGroup": "replicationGroupId",
     "aws:s3/bucket:Bucket": "bucket",
 }
