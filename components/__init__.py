@@ -22,7 +22,14 @@ if TYPE_CHECKING:
         TritonInferenceArgs,
     )
     from components.network import RegionalNetwork, RegionalNetworkArgs
-    from components.pipelines import MlflowServer, MlflowServerArgs, SageMakerPipeline, SageMakerPipelineArgs
+    from components.pipelines import (
+        AirflowDeployment,
+        AirflowDeploymentArgs,
+        MlflowServer,
+        MlflowServerArgs,
+        SageMakerPipeline,
+        SageMakerPipelineArgs,
+    )
     from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
     from components.security import WorkloadIdentity, WorkloadIdentityArgs
     from components.storage import TieredStorage, TieredStorageArgs
@@ -42,6 +49,8 @@ if TYPE_CHECKING:
     )
 
 _ROOMS = {
+    "AirflowDeployment": "pipelines",
+    "AirflowDeploymentArgs": "pipelines",
     "BudgetAlarm": "billing",
     "BudgetAlarmArgs": "billing",
     "GlobalLoadBalancer": "routing",
@@ -85,6 +94,8 @@ _ROOMS = {
 }
 
 __all__ = [
+    "AirflowDeployment",
+    "AirflowDeploymentArgs",
     "BudgetAlarm",
     "BudgetAlarmArgs",
     "GlobalLoadBalancer",

@@ -26,7 +26,8 @@ def build(parent: pulumi.Resource, name: str, request: Request) -> Parts:
         crypto_key_id=request.encryption_key,
         role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
         member=agent.member,
-        opts=child,
+        # Of all databases under this key, which fall silent without it: it goes with the key.
+        opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=True),
     )
     server = gcp.sql.DatabaseInstance(
         name,

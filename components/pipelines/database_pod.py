@@ -9,6 +9,19 @@ import pulumi
 
 from components.inference.pod import container_security
 
+
+def spelled(spec: Any) -> Any:
+    """A part of a typed resource as Kubernetes itself spells it, for a chart's values."""
+    if isinstance(spec, Mapping):
+        return {_camel(key): spelled(value) for key, value in spec.items()}
+    return [spelled(item) for item in spec] if isinstance(spec, list | tuple) else spec
+
+
+def _camel(key: str) -> str:
+    first, *rest = key.rstrip("_").split("_")
+    return first + "".join(word.title() for word in rest)
+
+
 DIRECTORY = "/var/run/database"
 PASSFILE = f"{DIRECTORY}/pgpass"
 VOLUME = {"name": "database", "empty_dir": {"medium": "Memory", "size_limit": "1Mi"}}

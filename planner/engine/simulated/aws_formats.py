@@ -229,6 +229,12 @@ FORMATS: Mapping[str, Mapping[str, str]] = {
         regional("sagemaker", "endpoint-config/{name}")
     ),
     "aws:sagemaker/pipeline:Pipeline": _by_name(regional("sagemaker", "pipeline/{name}")),
+    "aws:mwaa/environment:Environment": {
+        "id": "{name}",
+        "arn": regional("airflow", "environment/{name}"),
+        "webserverUrl": "{uuid}.c2.{region}.airflow.{suffix}",
+        "status": "AVAILABLE",
+    },
     "aws:scheduler/schedule:Schedule": {
         "id": "default/{name}",
         "arn": regional("scheduler", "schedule/default/{name}"),
