@@ -89,6 +89,12 @@ class Environment:
         tracking = {p.region.region: p.pipelines.mlflow for p in self.platforms if p.pipelines.mlflow}
         if tracking:
             exports["trackingUris"] = {name: one.tracking_uri for name, one in tracking.items()}
+        airflows = {p.region.region: p.pipelines.airflow for p in self.platforms if p.pipelines.airflow}
+        if airflows:
+            exports["airflowUrls"] = {name: one.url for name, one in airflows.items()}
+        pipelines = {p.region.region: p.pipelines.sagemaker for p in self.platforms if p.pipelines.sagemaker}
+        if pipelines:
+            exports["sagemakerPipelines"] = {name: one.arn for name, one in pipelines.items()}
         if self.front_door is not None:
             exports["inferenceUrl"] = self.front_door.domain_name.apply(lambda name: f"https://{name}")
             exports["frontDoorAddresses"] = self.front_door.addresses

@@ -7,12 +7,20 @@ from typing import Any
 
 import pulumi
 
-from components import GpuCluster, MlflowServer, RegionalNetwork, TieredStorage
+from components import (
+    AirflowDeployment,
+    GpuCluster,
+    MlflowServer,
+    RegionalNetwork,
+    SageMakerPipeline,
+    TieredStorage,
+)
 from components.pipelines.mlflow_pod import PORT
 from components.pipelines.mlflow_server import address
 from components.security.traffic import namespace, ports
-from stacks.pipelines import Mlflow
+from stacks.pipelines import Airflow, Mlflow, Pipelines, SageMaker
 from stacks.settings import Region, Settings
+from stacks.validation_pipelines import DIRECTORY
 
 TRAINING_NAMESPACE = "training"
 
@@ -58,8 +66,11 @@ class RegionalPipelines:
             "protect": settings.protect,
             "tags": dict(tags),
         }
-        mlflow = _mlflow(settings, region)
-        self.mlflow = self._server(mlflow) if mlflow else None
+        entry = settings.pipelines_in(region) or Pipelines(region=region.region)
+        self._entry = entry
+        self.mlflow = self._server(entry.mlflow) if entry.mlflow else None
+        self.airflow = self._airflow(entry.airflow) if entry.airflow else None
+        self.sagemaker = self._sagemaker(entry.sagemaker) if entry.sagemaker else None
 
     def _server(self, mlflow: Mlflow) -> MlflowServer:
         return MlflowServer(
@@ -75,9 +86,52 @@ class RegionalPipelines:
             self._in_cluster(),
         )
 
+    def _airflow(self, airflow: Airflow) -> AirflowDeployment:
+        version = {"airflow_version": airflow.airflow_version} if airflow.airflow_version else {}
+        own: dict[str, Any] = {"managed": True, "size": airflow.size, "max_workers": airflow.max_workers}
+        if not airflow.managed:
+            tracking = {"tracking_namespace": self._entry.mlflow.namespace} if self._entry.mlflow else {}
+            own = {
+                "namespace": airflow.namespace,
+                "image": airflow.image,
+                "replicas": airflow.replicas,
+                "database": airflow.database.component_args(),
+                **tracking,
+            }
+        return AirflowDeployment(
+            f"{self._region.name}-airflow",
+            {
+                **self._common,
+                **version,
+                **own,
+                "read_prefixes": list(airflow.read_prefixes),
+                "write_prefixes": list(airflow.write_prefixes),
+            },
+            self._in_cluster(),
+        )
+
+    def _sagemaker(self, sagemaker: SageMaker) -> SageMakerPipeline:
+        wanted = ("cloud", "region", "network_id", "private_subnet_ids", "bucket", "encryption_key", "tags")
+        return SageMakerPipeline(
+            f"{self._region.name}-retrain",
+            {
+                **{key: self._common[key] for key in wanted},
+                "definition": (DIRECTORY / sagemaker.definition).read_text(encoding="utf-8"),
+                "read_prefixes": list(sagemaker.read_prefixes),
+                "write_prefixes": list(sagemaker.write_prefixes),
+                **({"schedule": sagemaker.schedule} if sagemaker.schedule else {}),
+                **({"parameters": sagemaker.parameters} if sagemaker.parameters else {}),
+            },
+            pulumi.ResourceOptions(depends_on=[self._storage]),
+        )
+
     def _clients(self) -> list[str]:
         """Namespaces whose pods may ask the tracking server."""
-        return [TRAINING_NAMESPACE] if "training" in self._region.purposes else []
+        airflow = self._entry.airflow
+        return [
+            *([TRAINING_NAMESPACE] if "training" in self._region.purposes else []),
+            *([airflow.namespace] if airflow and not airflow.managed else []),
+        ]
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(

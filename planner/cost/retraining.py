@@ -85,8 +85,8 @@ def mwaa(reader: Reader, resource: Resource) -> Found:
 def composer(reader: Reader, resource: Resource) -> Found:
     """An environment of Composer 3: its own parts, what runs all the time in units of compute, and the workers.
 
-    A unit is a core, or four GiB (cloud.google.com/composer/pricing, as remembered); schedulers, DAG processor, triggerer
-    and web server are four units together at the smallest size.
+    A unit is a core, or four GiB (cloud.google.com/composer/pricing, as remembered); schedulers, DAG processor,
+    triggerer and web server are four units together at the smallest size.
     """
     config = resource.inputs.get("config")
     size = text(at(config, "environmentSize"), "ENVIRONMENT_SIZE_SMALL").rsplit("_", 1)[-1].lower()

@@ -134,7 +134,8 @@ _GCP_REPLACED = {
     "certificatemanager/dnsAuthorization:DnsAuthorization": "domain location name type",
     "cloudrunv2/service:Service": "location name",
     "cloudrunv2/serviceIamMember:ServiceIamMember": "condition location member name role",
-    "composer/environment:Environment": "config.encryptionConfig config.nodeConfig.serviceAccount name region storageConfig",
+    "composer/environment:Environment": "config.encryptionConfig config.nodeConfig.serviceAccount name region "
+    "storageConfig",
     "compute/backendService:BackendService": "name",
     "compute/firewall:Firewall": "direction name",
     "compute/globalAddress:GlobalAddress": "address addressType ipVersion name network prefixLength purpose",
