@@ -16,6 +16,8 @@ from components.inference.server_arguments import Refusal
 
 JOBS = ("Processing", "Training")
 """Types of steps that run a container."""
+BUCKET = "region-bucket"
+"""Stands for the region's bucket in a definition, whose own name nobody knows before it is made."""
 INNER = ("IfSteps", "ElseSteps")
 """Where a Condition has its steps."""
 
@@ -25,6 +27,7 @@ class Own:
     """What the jobs of every step get."""
 
     role: str
+    bucket: str
     key: str
     subnets: Sequence[str]
     security_group: str
@@ -68,8 +71,11 @@ def images_of(step: Mapping[str, Any]) -> list[str]:
 
 
 def filled(definition: Mapping[str, Any], own: Own) -> str:
-    """The definition whose jobs run as the role, in the network, and with everything they leave under the key."""
-    made = copy.deepcopy(dict(definition))
+    """The definition whose jobs run as the role, in the network, with the bucket, and with everything they leave under
+    the key."""
+    made: dict[str, Any] = _with_bucket(copy.deepcopy(dict(definition)), own.bucket)
+    # Runs are recorded by the pipeline itself; SageMaker's experiments would want rights of their own.
+    made.pop("PipelineExperimentConfig", None)
     network = {"Subnets": list(own.subnets), "SecurityGroupIds": [own.security_group]}
     for step in steps(made):
         arguments = step.get("Arguments", {})
@@ -86,3 +92,14 @@ def filled(definition: Mapping[str, Any], own: Own) -> str:
             arguments["ResourceConfig"]["VolumeKmsKeyId"] = own.key
             arguments["OutputDataConfig"]["KmsKeyId"] = own.key
     return json.dumps(made, sort_keys=True)
+
+
+def _with_bucket(value: Any, bucket: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _with_bucket(item, bucket) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_bucket(item, bucket) for item in value]
+    stands = f"s3://{BUCKET}/"
+    return (
+        f"s3://{bucket}/{value.removeprefix(stands)}" if isinstance(value, str) and value.startswith(stands) else value
+    )

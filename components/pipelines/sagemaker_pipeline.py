@@ -27,7 +27,8 @@ class SageMakerPipelineArgs(TypedDict):
     """Such as `us-east-1`."""
     definition: str
     """The pipeline in JSON, as `python -m workloads.pipelines compile --target sagemaker` writes it. Role, network and
-    keys of its jobs are filled in here, whatever it says of them. Its images are in ECR."""
+    keys of its jobs are filled in here, whatever it says of them, and the bucket where it says `s3://region-bucket/`.
+    Its images are in ECR."""
     network_id: pulumi.Input[str]
     """RegionalNetwork's output: where jobs run."""
     private_subnet_ids: pulumi.Input[list[str]]
@@ -109,11 +110,13 @@ class SageMakerPipeline(pulumi.ComponentResource):
             tags=aws_tags(tags, f"{name}-https"),
             opts=child,
         )
-        filled = pulumi.Output.all(role.arn, args["encryption_key"], args["private_subnet_ids"], group.id).apply(
-            lambda known: sagemaker_definition.filled(
-                definition, Own(role=known[0], key=known[1], subnets=known[2], security_group=known[3])
-            )
-        )
+        filled = pulumi.Output.all(
+            role=role.arn,
+            bucket=args["bucket"],
+            key=args["encryption_key"],
+            subnets=args["private_subnet_ids"],
+            security_group=group.id,
+        ).apply(lambda known: sagemaker_definition.filled(definition, Own(**known)))
         pipeline = aws.sagemaker.Pipeline(
             name,
             region=region,

@@ -19,10 +19,10 @@ from planner.engine import PreviewFailed
 from planner.plan import Plan
 from tests.samples import PIPELINE as DEFINITION
 from tests.samples import samples
-from tests.support import plan_of
+from tests.support import ROOT, plan_of
 
 PIPELINE, SCHEDULE = "aws:sagemaker/pipeline:Pipeline", "aws:scheduler/schedule:Schedule"
-OWN = Own(role="arn:role", key="arn:key", subnets=["subnet-1"], security_group="sg-1")
+OWN = Own(role="arn:role", bucket="runs", key="arn:key", subnets=["subnet-1"], security_group="sg-1")
 
 
 def plan_for(simulate_up: bool = True, **changes: Any) -> Plan:
@@ -68,6 +68,17 @@ def test_filling_in_twice_is_filling_in_once_and_leaves_the_rest_alone() -> None
     assert filled(json.loads(once), OWN) == once
     assert definition == before
     assert json.loads(once)["Parameters"] == before["Parameters"]
+
+
+def test_the_pipelines_own_definition_is_taken_and_knows_its_bucket() -> None:
+    """What the compiler wrote, as prod has it."""
+    text = (ROOT / "stacks" / "definitions" / "retrain.json").read_text()
+    made = filled(parsed(Refusal("a test"), text), OWN)
+    assert "region-bucket" not in made
+    assert "s3://runs/pipelines/retrain/" in made
+    jobs = [step for step in steps(json.loads(made)) if step["Type"] == "Processing"]
+    assert {step["Arguments"]["RoleArn"] for step in jobs} == {"arn:role"}
+    assert {"begin", "train", "sign", "register"} <= {step["Name"] for step in jobs}
 
 
 def test_moto_takes_the_definition(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
