@@ -283,7 +283,7 @@ def _check(name: str, args: AirflowDeploymentArgs) -> None:
             refuse("zonal_redundancy", args["zonal_redundancy"], "MWAA is in two zones anyway")
         return
     for argument in ("namespace", "image"):
-        if argument not in given:
+        if given.get(argument) is None:
             refuse(argument, None, "Airflow in the cluster needs one")
     for argument in ("namespace", "tracking_namespace", "monitoring_namespace"):
         if not NAME.fullmatch(given.get(argument, "airflow")):

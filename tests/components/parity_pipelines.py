@@ -33,7 +33,19 @@ def asks(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda args: {**args, **changes}
 
 
-mlflow, sagemaker = of("MlflowServer"), of("SageMakerPipeline")
+def words_of(plan: Plan, type: str, name: str, path: str) -> str:
+    return " ".join(map(str, values(plan, type, path, name=name)))
+
+
+def managed(args: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Without what only the one in the cluster has."""
+    own = ("namespace", "image", "database", "replicas", "tracking_namespace", "monitoring_namespace")
+    return {**{key: value for key, value in args.items() if key not in own}, "managed": True, **changes}
+
+
+mlflow, sagemaker, airflow = of("MlflowServer"), of("SageMakerPipeline"), of("AirflowDeployment")
+RELEASE = "kubernetes:helm.sh/v3:Release"
+MWAA, COMPOSER = "aws:mwaa/environment:Environment", "gcp:composer/environment:Environment"
 PIPELINE, SCHEDULE = "aws:sagemaker/pipeline:Pipeline", "aws:scheduler/schedule:Schedule"
 ABSENT = "Airflow, or a Job in the cluster, runs it"
 
@@ -172,5 +184,89 @@ FEATURES = [
                 ),
             ),
         )
+    ),
+    airflow(
+        "Airflow in the cluster, each task a pod of its own",
+        "airflow_version replicas",
+        *alike(
+            "official chart, KubernetesExecutor",
+            lambda p: (
+                values(p, RELEASE, "values.executor") == ["KubernetesExecutor"]
+                and values(p, RELEASE, "values.airflowVersion") == ["3.3.1"]
+                and values(p, RELEASE, "values.scheduler.replicas") == [2]
+            ),
+        ),
+        change=asks(airflow_version="3.3.1"),
+    ),
+    airflow(
+        "A database outside of it",
+        "database.size database.storage_gib database.zonal_redundancy database.backup_days encryption_key",
+        Offered("RDS", lambda p: values(p, RDS, "multiAz") == [True] and values(p, RDS, "dbName") == ["airflow"]),
+        Offered("Cloud SQL", lambda p: values(p, SQL, "settings.availabilityType") == ["REGIONAL"]),
+    ),
+    airflow(
+        "Logs in the bucket",
+        "bucket bucket_url prefix",
+        *alike(
+            "remote logging",
+            lambda p: values(p, RELEASE, "values.config.logging.remote_base_log_folder")[0].endswith("/flow/logs"),
+        ),
+        change=asks(prefix="flow"),
+    ),
+    airflow(
+        "Tasks use their own prefixes and know no database",
+        "read_prefixes write_prefixes",
+        Offered(
+            "role of their service account",
+            lambda p: (
+                "arn:aws:s3:::sim-models/pipelines/*"
+                in words_of(p, "aws:iam/rolePolicy:RolePolicy", "tasks-identity-buckets", "policy")
+            ),
+        ),
+        Offered(
+            "IAM conditions",
+            lambda p: "objects/pipelines/" in words(p, MEMBER, "condition.expression"),
+        ),
+    ),
+    airflow(
+        "It tells the tracking server, and Prometheus asks it",
+        "tracking_namespace monitoring_namespace",
+        *alike(
+            "network policy",
+            lambda p: (
+                any("mlflow" in str(peer) for peer in values(p, POLICY, "spec.egress.to"))
+                and any("metrics" in str(peer) for peer in values(p, POLICY, "spec.ingress.from"))
+            ),
+        ),
+        change=asks(monitoring_namespace="metrics"),
+    ),
+    airflow(
+        "The cloud's own",
+        "managed size max_workers",
+        Offered(
+            "MWAA",
+            lambda p: values(p, MWAA, "environmentClass") == ["mw1.medium"] and values(p, MWAA, "maxWorkers") == [7],
+        ),
+        Offered(
+            "Cloud Composer 3",
+            lambda p: (
+                values(p, COMPOSER, "config.environmentSize") == ["ENVIRONMENT_SIZE_MEDIUM"]
+                and values(p, COMPOSER, "config.workloadsConfig.worker.maxCount") == [7]
+            ),
+        ),
+        change=lambda args: managed(args, size="medium", max_workers=7),
+    ),
+    airflow(
+        "The cloud's own survives the loss of a zone",
+        "zonal_redundancy",
+        NotOffered("always", lambda args: managed(args, zonal_redundancy=True), "MWAA is in two zones anyway"),
+        Offered("high resilience", lambda p: values(p, COMPOSER, "config.resilienceMode") == ["HIGH_RESILIENCE"]),
+        change=lambda args: managed(args, zonal_redundancy=True),
+    ),
+    airflow(
+        "A database that refuses to go",
+        "protect",
+        Offered("deletion protection", lambda p: protected(p, RDS)),
+        Offered("deletion protection", lambda p: protected(p, SQL)),
     ),
 ]

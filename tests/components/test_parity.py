@@ -67,6 +67,9 @@ EMPTY = {
     ("GpuCluster", "gcp"): {"nodeSecurityGroupId"},
     ("WorkloadIdentity", "aws"): {"googleAccount"},
     ("WorkloadIdentity", "gcp"): {"googleAccount"},  # unless it is asked for
+    # In the cluster DAGs are in the image.
+    ("AirflowDeployment", "aws"): {"dagsUrl"},
+    ("AirflowDeployment", "gcp"): {"dagsUrl"},
     # A synchronous service has no queue.
     ("ServerlessInference", "gcp"): {"requestsUrl", "answersUrl", "topic"},
     ("TrainingRuntimes", "aws"): {"mpi"},  # without an image of Horovod
