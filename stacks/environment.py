@@ -90,6 +90,9 @@ class Environment:
         if tracking:
             exports["trackingUris"] = {name: one.tracking_uri for name, one in tracking.items()}
         airflows = {p.region.region: p.pipelines.airflow for p in self.platforms if p.pipelines.airflow}
+        triggers = {p.region.region: p.pipelines.trigger for p in self.platforms if p.pipelines.trigger}
+        if triggers:
+            exports["retrainingCronJobs"] = {name: one.cronjob for name, one in triggers.items()}
         if airflows:
             exports["airflowUrls"] = {name: one.url for name, one in airflows.items()}
         pipelines = {p.region.region: p.pipelines.sagemaker for p in self.platforms if p.pipelines.sagemaker}
@@ -162,7 +165,15 @@ class RegionalPlatform:
         self.training = (
             RegionalTraining(settings, region, tags, self.cluster, self.storage, namespace) if namespace else None
         )
-        self.pipelines = RegionalPipelines(settings, region, tags, self.network, self.cluster, self.storage)
+        self.pipelines = RegionalPipelines(
+            settings,
+            region,
+            tags,
+            self.network,
+            self.cluster,
+            self.storage,
+            self.training.queue if self.training else None,
+        )
         self.inference = RegionalInference(
             settings,
             region,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from stacks import accepted
 from stacks.fields import Part, Place, Positive, Text
-from stacks.jobs import Image, Prefix
+from stacks.jobs import Image, Prefix, Priority
 
 Namespace = Annotated[str, AfterValidator(accepted.dns_label)]
 
@@ -85,6 +86,43 @@ class SageMaker(Part):
     """what they may write of it"""
 
 
+class Retraining(Part):
+    """Watches a model's traffic and, for a reason, runs the retraining pipeline in the cluster."""
+
+    model: Annotated[str, AfterValidator(accepted.dns_label)]
+    """name of the model"""
+    image: Image
+    """container image of workloads/launch/Dockerfile"""
+    pipeline_image: Image
+    """container image of workloads/launch/pipeline.Dockerfile"""
+    corpus: Prefix
+    """prefix of the region's bucket with the texts to train on"""
+    policy: dict[str, Any] = {}
+    """what counts as drift and as a loss, cool-down and budget: fields of workloads.monitoring.policy"""
+    catalog: dict[str, str] = {}
+    """properties of pyiceberg's catalog; absent: Glue's, on AWS"""
+    parameters: dict[str, str] = {}
+    """more of `python -m workloads.pipelines run`, without dashes, such as champion: registry"""
+    schedule: Text | None = None
+    """cron in UTC on which the pipeline runs whatever the traffic says, such as 0 3 * * 0; absent: never"""
+    priority: Priority | None = None
+    """low, normal or high: who waits for whom; absent: normal"""
+    accelerator: Text | None = None
+    """key of the catalog, such as l4; absent: none"""
+    accelerators_per_node: Positive | None = None
+    """accelerators of a run; absent: one, where there is an accelerator"""
+
+    def component_args(self) -> dict[str, Any]:
+        """As arguments of RetrainingTrigger, without what isn't given."""
+        given = self.model_dump(mode="json", exclude={"corpus", "policy", "catalog"}, exclude_none=True)
+        return {
+            **given,
+            "corpus_prefix": self.corpus,
+            "policy": json.dumps(self.policy, sort_keys=True),
+            **({"catalog": self.catalog} if self.catalog else {}),
+        }
+
+
 class Pipelines(Part):
     """What a region has for the closed loop."""
 
@@ -96,3 +134,5 @@ class Pipelines(Part):
     """what runs pipelines as DAGs; absent: none"""
     sagemaker: SageMaker | None = None
     """the pipeline without a cluster, on AWS; absent: none"""
+    retraining: Retraining | None = None
+    """what watches a model and runs the pipeline for a reason, in a region that trains; absent: none"""

@@ -12,13 +12,15 @@ from components import (
     GpuCluster,
     MlflowServer,
     RegionalNetwork,
+    RetrainingTrigger,
     SageMakerPipeline,
     TieredStorage,
+    TrainingQueue,
 )
 from components.pipelines.mlflow_pod import PORT
 from components.pipelines.mlflow_server import address
 from components.security.traffic import namespace, ports
-from stacks.pipelines import Airflow, Mlflow, Pipelines, SageMaker
+from stacks.pipelines import Airflow, Mlflow, Pipelines, Retraining, SageMaker
 from stacks.settings import Region, Settings
 from stacks.validation_pipelines import DIRECTORY
 
@@ -48,7 +50,9 @@ class RegionalPipelines:
         network: RegionalNetwork,
         cluster: GpuCluster,
         storage: TieredStorage,
+        queue: TrainingQueue | None,
     ) -> None:
+        """`queue` admits what retrains in the cluster; None where nothing trains."""
         self._region, self._network, self._cluster, self._storage = region, network, cluster, storage
         self._settings = settings
         self._common: dict[str, Any] = {
@@ -71,6 +75,7 @@ class RegionalPipelines:
         self.mlflow = self._server(entry.mlflow) if entry.mlflow else None
         self.airflow = self._airflow(entry.airflow) if entry.airflow else None
         self.sagemaker = self._sagemaker(entry.sagemaker) if entry.sagemaker else None
+        self.trigger = self._trigger(entry.retraining, queue) if entry.retraining and queue else None
 
     def _server(self, mlflow: Mlflow) -> MlflowServer:
         return MlflowServer(
@@ -123,6 +128,24 @@ class RegionalPipelines:
                 **({"parameters": sagemaker.parameters} if sagemaker.parameters else {}),
             },
             pulumi.ResourceOptions(depends_on=[self._storage]),
+        )
+
+    def _trigger(self, retraining: Retraining, queue: TrainingQueue) -> RetrainingTrigger:
+        wanted = (
+            *("cloud", "region", "cluster_name", "workload_identity_pool", "network_cidr", "bucket", "bucket_url"),
+            *("encryption_key", "tags"),
+        )
+        uri = {"tracking_uri": address(_name(self._region), self._entry.mlflow.namespace)} if self._entry.mlflow else {}
+        return RetrainingTrigger(
+            f"{self._region.name}-retrain-{retraining.model}",
+            {
+                **{key: self._common[key] for key in wanted},
+                **retraining.component_args(),
+                **uri,
+                "namespace": TRAINING_NAMESPACE,
+                "queue": queue.queue,
+            },
+            self._in_cluster(queue, *([self.mlflow] if self.mlflow else [])),
         )
 
     def _clients(self) -> list[str]:

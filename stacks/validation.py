@@ -54,7 +54,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     yield from validation_serving.problems(parts, regions, pools, readable)
     yield from validation_scaling.problems(environment.models, regions)
     yield from validation_serverless.problems(parts, regions, environment.complete)
-    yield from validation_pipelines.problems(parts, regions, environment.complete)
+    yield from validation_pipelines.problems(parts, regions, pools, readable)
 
 
 class Environment:

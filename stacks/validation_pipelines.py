@@ -6,21 +6,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.accelerators import CATALOG
 from stacks.problems import Problem, did_you_mean
+from stacks.validation_training import usable_for_training
 
 if TYPE_CHECKING:
-    from stacks.pipelines import Pipelines
-    from stacks.settings import Region
+    from stacks.pipelines import Pipelines, Retraining
+    from stacks.settings import NodePool, Region
 
 KEY = "ai-cloud:pipelines"
 DIRECTORY = Path(__file__).parent
 """From where settings name files."""
 
 
-def problems(parts: Mapping[str, Any], regions: list[Region], complete: bool) -> Iterator[Problem]:
+def problems(
+    parts: Mapping[str, Any], regions: list[Region], pools: list[NodePool], complete: bool
+) -> Iterator[Problem]:
     """Whatever is wrong with the entries that could be read.
 
-    `complete`: whether every region could be read; if not, the one that an entry names may be among the others.
+    `complete`: whether every region and pool could be read; if not, one that an entry needs may be among the others.
     """
     entries: dict[int, Pipelines] = parts.get("pipelines") or {}
     named = [region.region for region in regions]
@@ -35,6 +39,9 @@ def problems(parts: Mapping[str, Any], regions: list[Region], complete: bool) ->
         yield from _apart(path, entry)
         yield from _airflow(path, entry)
         yield from _sagemaker(path, entry)
+        if entry.retraining is not None:
+            region = next((one for one in regions if one.region == entry.region), None)
+            yield from _retraining(f"{path}.retraining", entry.retraining, region, pools if complete else None)
 
 
 def _apart(path: str, entry: Pipelines) -> Iterator[Problem]:
@@ -69,3 +76,29 @@ def _sagemaker(path: str, entry: Pipelines) -> Iterator[Problem]:
     if sagemaker.parameters and sagemaker.schedule is None:
         accepted = "none without a schedule, on which they are given"
         yield Problem(f"{path}.sagemaker.parameters", sagemaker.parameters, accepted)
+
+
+def _retraining(
+    path: str, retraining: Retraining, region: Region | None, pools: list[NodePool] | None
+) -> Iterator[Problem]:
+    """`pools`: None where some could not be read."""
+    if region is None:
+        return
+    if "training" not in region.purposes:
+        accepted = f"none in {region.region}, which doesn't train"
+        yield Problem(path, retraining.model, accepted)
+        return
+    if not retraining.catalog and region.cloud != "aws":
+        yield Problem.missing(f"{path}.catalog", "properties of a catalog, such as type and uri; Glue is on aws")
+    if retraining.accelerator is None:
+        if retraining.accelerators_per_node is not None:
+            yield Problem(f"{path}.acceleratorsPerNode", retraining.accelerators_per_node, "none without accelerator")
+        return
+    if retraining.accelerator not in CATALOG:
+        accepted = did_you_mean(retraining.accelerator, CATALOG)
+        yield Problem(f"{path}.accelerator", retraining.accelerator, accepted)
+    elif pools is not None:
+        usable = {pool.accelerator for pool in pools if pool.accelerator and usable_for_training(pool, region)}
+        if retraining.accelerator not in usable:
+            accepted = f"what pools in {region.region} have: {', '.join(sorted(map(str, usable))) or 'none'}"
+            yield Problem(f"{path}.accelerator", retraining.accelerator, accepted)

@@ -302,6 +302,28 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "tracking_namespace": "mlflow",
             "protect": True,
         },
+        "RetrainingTrigger": {
+            **place,
+            **bound,
+            "namespace": "training",
+            "queue": "training",
+            "image": "registry.example.com/ai-cloud/retraining:0.1.0",
+            "pipeline_image": "registry.example.com/ai-cloud/pipelines:0.1.0",
+            "model": "sentiment",
+            "bucket": bucket,
+            "bucket_url": f"{'s3' if on_aws else 'gs'}://{bucket}",
+            "network_cidr": "10.16.0.0/16",
+            "policy": '{"retrain": {"usd_a_month": 200.0}}',
+            "corpus_prefix": "datasets/text",
+            "tracking_uri": "http://mlflow.mlflow.svc.cluster.local:5000",
+            "parameters": {"champion": "registry"},
+            "accelerator": "l4",
+            **(
+                {"encryption_key": key}
+                if on_aws
+                else {"catalog": {"type": "rest", "uri": "https://catalog.example.com"}}
+            ),
+        },
         "SageMakerPipeline": {
             **place,
             "definition": PIPELINE,

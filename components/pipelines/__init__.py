@@ -3,6 +3,7 @@
 from components.pipelines.airflow_deployment import AirflowDeployment, AirflowDeploymentArgs
 from components.pipelines.database_arguments import DatabaseArgs
 from components.pipelines.mlflow_server import MlflowServer, MlflowServerArgs
+from components.pipelines.retraining_trigger import RetrainingTrigger, RetrainingTriggerArgs
 from components.pipelines.sagemaker_pipeline import SageMakerPipeline, SageMakerPipelineArgs
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "DatabaseArgs",
     "MlflowServer",
     "MlflowServerArgs",
+    "RetrainingTrigger",
+    "RetrainingTriggerArgs",
     "SageMakerPipeline",
     "SageMakerPipelineArgs",
 ]
