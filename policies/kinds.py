@@ -54,6 +54,9 @@ FILESTORE = "gcp:filestore/instance:Instance"
 GCP_LUSTRE = "gcp:lustre/instance:Instance"
 BACKUP_PLAN_ASSOCIATION = "gcp:backupdisasterrecovery/backupPlanAssociation:BackupPlanAssociation"
 BACKUP_SELECTION = "aws:backup/selection:Selection"
+RDS = "aws:rds/instance:Instance"
+CLOUD_SQL = "gcp:sql/databaseInstance:DatabaseInstance"
+CLOUD_SQL_USER = "gcp:sql/user:User"
 STORAGE_CLASS = "kubernetes:storage.k8s.io/v1:StorageClass"
 
 # Services and endpoints without a cluster

@@ -18,6 +18,7 @@ from components import (
 from stacks import training
 from stacks.inference import RegionalInference
 from stacks.observability import observability, prometheus
+from stacks.retraining import RegionalPipelines
 from stacks.servers import kserve_mode
 from stacks.settings import Region, Settings
 from stacks.training import RegionalTraining, TrainingNamespace
@@ -91,6 +92,18 @@ class Environment:
         if serverless:
             exports["serverlessUrls"] = {name: one.url for name, one in serverless.items()}
             exports["serverlessGrants"] = {name: one.invoker_grant for name, one in serverless.items()}
+        tracking = {p.region.region: p.pipelines.mlflow for p in self.platforms if p.pipelines.mlflow}
+        if tracking:
+            exports["trackingUris"] = {name: one.tracking_uri for name, one in tracking.items()}
+        airflows = {p.region.region: p.pipelines.airflow for p in self.platforms if p.pipelines.airflow}
+        triggers = {p.region.region: p.pipelines.trigger for p in self.platforms if p.pipelines.trigger}
+        if triggers:
+            exports["retrainingCronJobs"] = {name: one.cronjob for name, one in triggers.items()}
+        if airflows:
+            exports["airflowUrls"] = {name: one.url for name, one in airflows.items()}
+        pipelines = {p.region.region: p.pipelines.sagemaker for p in self.platforms if p.pipelines.sagemaker}
+        if pipelines:
+            exports["sagemakerPipelines"] = {name: one.arn for name, one in pipelines.items()}
         if self.front_door is not None:
             exports["inferenceUrl"] = self.front_door.domain_name.apply(lambda name: f"https://{name}")
             exports["frontDoorAddresses"] = self.front_door.addresses
@@ -161,6 +174,15 @@ class RegionalPlatform:
             RegionalTraining(settings, region, tags, self.cluster, self.storage, namespace, self.observability)
             if namespace
             else None
+        )
+        self.pipelines = RegionalPipelines(
+            settings,
+            region,
+            tags,
+            self.network,
+            self.cluster,
+            self.storage,
+            self.training.queue if self.training else None,
         )
         self.inference = RegionalInference(
             settings,

@@ -24,6 +24,7 @@ from components.storage.volumes import claim_name
 from components.training import pod_security
 from components.training.flavors import TOPOLOGY_LEVELS
 from stacks.jobs import Run, Training
+from stacks.retraining import tracking_traffic, tracking_uri
 from stacks.settings import NodePool, Region, Settings
 
 NAMESPACE = "training"
@@ -44,10 +45,7 @@ class TrainingNamespace:
             metadata={"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": level}},
             opts=options,
         )
-        policies = {
-            "deny-all": DENY_ALL,
-            "traffic": among_themselves(region.cloud, MONITORING_NAMESPACE, traced=settings.observability is not None),
-        }
+        policies = {"deny-all": DENY_ALL, "traffic": self._traffic(settings, region)}
         self.made: list[pulumi.Resource] = [
             namespace,
             *(
@@ -60,6 +58,11 @@ class TrainingNamespace:
                 for purpose, spec in policies.items()
             ),
         ]
+
+    def _traffic(self, settings: Settings, region: Region) -> dict[str, Any]:
+        traced = settings.observability is not None
+        within = among_themselves(region.cloud, MONITORING_NAMESPACE, traced=traced)
+        return {**within, "egress": [*within["egress"], *tracking_traffic(settings, region)]}
 
 
 class RegionalTraining:
@@ -108,6 +111,7 @@ class RegionalTraining:
                 f"{self._region.name}-{job.name}",
                 {
                     **self._run(job),
+                    "settings": self._tracked(job),
                     **self._checkpoints(job),
                     **asked,
                     "image": training.image,
@@ -146,6 +150,11 @@ class RegionalTraining:
                 },
                 self._in_cluster(),
             )
+
+    def _tracked(self, run: Run) -> dict[str, str]:
+        """The run's settings, and where it tells of itself, unless it says so."""
+        uri = tracking_uri(self._settings, self._region)
+        return {**({"tracking.mlflow": uri} if uri else {}), **run.shared_args()["settings"]}
 
     def _checkpoints(self, run: Run) -> dict[str, Any]:
         return {"checkpoint_prefix": f"checkpoints/{run.name}"}

@@ -12,6 +12,7 @@ from components.machine_types import AWS_RUNGS, GCP_RUNGS
 from stacks import (
     validation_kserve,
     validation_observability,
+    validation_pipelines,
     validation_route,
     validation_scaling,
     validation_serverless,
@@ -55,6 +56,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     yield from validation_serving.problems(parts, regions, pools, readable)
     yield from validation_scaling.problems(environment.models, regions)
     yield from validation_serverless.problems(parts, regions, environment.complete)
+    yield from validation_pipelines.problems(parts, regions, pools, readable)
 
 
 class Environment:

@@ -35,6 +35,10 @@ class Assumptions:
     """Part of a serving pool's machines between its fewest and its most that runs on average."""
     trainingHoursPerMonth: float = 160
     """Hours in which all machines of a training pool run; at other times it is at its fewest."""
+    retrainingHoursPerMonth: Amount = Amount(0, 10, 100)
+    """Hours in which a retraining pipeline without a cluster runs."""
+    airflowShare: float = 0.1
+    """Part of a managed Airflow's workers, between the fewest and the most, that runs on average."""
     otherShare: float = 0.25
     """As servingShare, of all other pools."""
     serverlessShare: float = 0.05
