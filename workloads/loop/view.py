@@ -1,0 +1,147 @@
+"""The loop while it runs: a picture that renews itself in a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from workloads.loop import story as stories
+from workloads.loop.charts import clock, sparkline
+from workloads.loop.events import Event
+from workloads.loop.story import Story
+
+SIGNS = {
+    stories.WAITING: ("·", "dim"),
+    stories.RUNNING: ("▸", "bold cyan"),
+    stories.DONE: ("✓", "green"),
+    stories.FAILED: ("✗", "bold red"),
+}
+ARMS = {"champion": "blue", "candidate": "yellow"}
+BAR = 40
+
+
+class View:
+    """Listens to a log. A context manager; what it shows last stays on the screen."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self.out = out or sys.stdout
+        self.story = Story()
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+        if self.out.isatty():
+            # It asks for the picture by itself, so that seconds run on where nothing happens.
+            self._live = Live(
+                console=Console(file=self.out), refresh_per_second=4, get_renderable=self._picture, transient=False
+            )
+
+    def __enter__(self) -> View:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def take(self, event: Event) -> None:
+        with self._lock:
+            self.story.take(event)
+        if not self._live:
+            for line in plain(event, self.story):
+                print(line, file=self.out, flush=True)
+
+    def _picture(self) -> RenderableType:
+        with self._lock:
+            return picture(self.story)
+
+
+def picture(story: Story) -> RenderableType:
+    """Stages, traffic, and what is being decided."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=1)
+    table.add_column(width=24, no_wrap=True)
+    table.add_column(width=6, justify="right")
+    table.add_column(overflow="ellipsis", no_wrap=True)
+    for stage in story.stages.values():
+        sign, style = SIGNS[stage.state]
+        took = stage.seconds if stage.state != stories.RUNNING else story.now - stage.began
+        table.add_row(
+            Text(sign, style),
+            Text(stage.title, style),
+            Text(f"{took:.0f} s" if stage.state != stories.WAITING else "", "dim"),
+            Text(stage.says, "" if stage.state == stories.RUNNING else "dim"),
+        )
+    head = Text.assemble(("The closed loop", "bold"), f"  {clock(story.seconds)}")
+    return Group(head, Text(), table, Text(), *_traffic(story), *_decision(story))
+
+
+def _traffic(story: Story) -> list[RenderableType]:
+    traffic = story.last("traffic")
+    if not traffic:
+        return []
+    rows: list[RenderableType] = []
+    bad = traffic["failed"] + traffic["harmed"]
+    line = Text.assemble(("traffic   ", "bold"), f"{traffic['asked']:,} requests, ")
+    line.append(f"{traffic['failed']} failed", "red" if traffic["failed"] else "green")
+    if bad:
+        line.append(f", {traffic['harmed']} harmed by a bad candidate", "yellow")
+    rows.append(line.append(f"; {traffic['prose']:.0%} of them English"))
+    if weights := story.last("weights"):
+        bar = Text.assemble(("weights   ", "bold"))
+        for arm, share in sorted(weights["weights"].items()):
+            bar.append("█" * round(share * BAR), ARMS.get(arm, "magenta"))
+        bar.append("  " + ", ".join(f"{arm} {share:.0%}" for arm, share in sorted(weights["weights"].items())))
+        rows.append(bar)
+    for arm in sorted({name for event in story.of("traffic")[-60:] for name in event["arms"]}):
+        values = [event["arms"][arm]["bits"] for event in story.of("traffic") if arm in event["arms"]]
+        rows.append(
+            Text.assemble(
+                ("quality   ", "bold"), (sparkline(values, BAR), ARMS.get(arm, "magenta")),
+                f"  {values[-1]:.2f} bits per byte, {arm}",
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _decision(story: Story) -> list[RenderableType]:
+    newest = [event for kind in ("trigger", "decision", "outcome") if (event := story.last(kind))]
+    if not newest:
+        return []
+    event = max(newest, key=lambda each: each["at"])
+    return [Text.assemble(("decision  ", "bold"), headline(event))]
+
+
+def headline(event: Event) -> str:
+    """A trigger, a decision or an outcome in a line."""
+    if event["kind"] == "trigger":
+        return f"{'retrain' if event['fired'] else 'no retraining'}: {event['says']}"
+    if event["kind"] == "outcome":
+        return f"{event['rollout']}: {event['outcome']}: {event['says']}"
+    return f"{event['rollout']}: {event['action']}: {event['says']}"
+
+
+def plain(event: Event, story: Story) -> list[str]:
+    """What a log says of an event; nothing of those that come every second."""
+    at = clock(event["at"] - story.began) if story.began else "0:00"
+    kind = event["kind"]
+    if kind == "stage":
+        stage = story.stages[event["stage"]]
+        if event["state"] == stories.RUNNING:
+            return [f"{at}  {stage.title}"]
+        mark = "done" if event["state"] == stories.DONE else event["state"].upper()
+        return [f"{at}  {stage.title}: {mark} in {event['seconds']:.1f} s: {stage.says}"]
+    if kind == "say":
+        return [f"{at}    {event['text']}"]
+    if kind in ("trigger", "decision", "outcome"):
+        return [f"{at}    {headline(event)}"]
+    if kind == "weights":
+        return [f"{at}    weights: " + ", ".join(f"{a} {w:.0%}" for a, w in sorted(event["weights"].items()))]
+    if kind == "run" and event["state"] != stories.RUNNING:
+        return [f"{at}  {event['state']}: {event.get('says', '')}"]
+    return []
