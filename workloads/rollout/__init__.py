@@ -1,0 +1,1 @@
+"""From one version of a model to the next: decided by evidence, done by thin shells."""
