@@ -1,4 +1,4 @@
-"""Pictures as SVG: lines, shares and bars over one axis of time. Colours are classes, which the page's style defines."""
+"""Pictures as SVG: lines, shares and bars over one axis of time. Colours are classes that the page's style defines."""
 
 from __future__ import annotations
 

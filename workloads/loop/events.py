@@ -1,4 +1,4 @@
-"""What happened, a JSON object a line: the only thing that stages tell, and all that the view and the page are drawn from.
+"""What happened, a JSON object a line: all that stages tell, and all that the view and the page are drawn from.
 
 Each event has `at` (Unix seconds), `kind` and what that kind tells:
 
@@ -64,13 +64,13 @@ def read(path: Path) -> list[Event]:
     """All events of a run's directory or file; a last line that was cut short is left out. Raises ArgumentError."""
     place = path / NAME if path.is_dir() else path
     try:
-        text = place.read_text(encoding="utf-8")
+        lines = place.read_bytes().split(b"\n")
     except OSError as error:
         raise ArgumentError(f"{place}: {error.strerror}; expected a directory that `make loop` has written") from None
-    return list(_parsed(text.split("\n"), place))
+    return list(_parsed(lines, place))
 
 
-def _parsed(lines: list[str], place: Path) -> Iterator[Event]:
+def _parsed(lines: list[bytes], place: Path) -> Iterator[Event]:
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -82,5 +82,5 @@ def _parsed(lines: list[str], place: Path) -> Iterator[Event]:
             # What follows the last newline was being written when the run was killed.
             if number == len(lines):
                 return
-            raise ArgumentError(f"{place}:{number}: {line[:80]!r}; expected an object with `at` and `kind`") from None
+            raise ArgumentError(f"{place}:{number}: {line[:80].decode(errors="replace")!r}; expected an object with `at` and `kind`") from None
         yield event

@@ -1,4 +1,4 @@
-"""One HTML page of a run, drawn from its events alone: no script, no file beside it, light or dark as its reader likes."""
+"""One HTML page of a run, drawn from its events alone: no script, no other file, light or dark as its reader likes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workloads.loop.charts import Mark, Time, bars, clock, lines, shares
 from workloads.loop.events import Event
 from workloads.loop.page_style import STYLE
 from workloads.loop.settings import CORE_HOUR_USD
-from workloads.loop.story import Stage, Story
+from workloads.loop.story import Story
 
 NAME = "index.html"
 ARMS = {"champion": "champion", "candidate": "candidate"}
@@ -330,15 +330,13 @@ def _table(
     titles = "".join(f"<th>{escape(word)}</th>" for word in head) if any(head) else ""
     body = ""
     for number, row in enumerate(rows):
-        cells = "".join(f"<td{_kind(cell)}>{escape(cell)}</td>" for cell in row)
-        names = [*(["sum"] if last and number == len(rows) - 1 else []), *(["strong"] if strong(row) else [])]
-        body += f"<tr{f' class={chr(34)}{' '.join(names)}{chr(34)}' if names else ''}>{cells}</tr>"
-    return f'<div class="wide"><table>{f"<thead><tr>{titles}</tr></thead>" if titles else ""}<tbody>{body}</tbody></table></div>'
+        names = " ".join(
+            word for word, there in (("sum", last and number == len(rows) - 1), ("strong", strong(row))) if there
+        )
+        body += f'<tr class="{names}">' + "".join(f"<td{_kind(cell)}>{escape(cell)}</td>" for cell in row) + "</tr>"
+    top = f"<thead><tr>{titles}</tr></thead>" if titles else ""
+    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
 
 
 def _kind(cell: str) -> str:
     return ' class="number"' if cell[:1] in "+-0123456789" and cell.strip("+-.,:%e0123456789") == "" else ""
-
-
-def stage_of(story: Story, name: str) -> Stage:
-    return story.stages[name]

@@ -9,20 +9,24 @@ from __future__ import annotations
 import hashlib
 import random
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 CODE, PROSE = "code", "prose"
 KINDS = (CODE, PROSE)
 LEFT_OUT = ("site-packages", "test", "pydoc_data", "idlelib", "lib2to3", "encodings", "lib-dynload", "ensurepip")
-CODE_BYTES = 3_000_000
+CODE_BYTES = 1_500_000
 """Of code in all: enough for a model that learns for a minute."""
+PART_BYTES = 6000
+"""Of a document, about: an evaluation counts documents, and a few long ones say little."""
+ASKED = 0.15
+"""Part of the texts that users ask about, and no model learns."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """One file of code, or one topic of the language reference."""
+    """A part of a file of code, or of a topic of the language reference."""
 
     kind: str
     name: str
@@ -31,79 +35,81 @@ class Document:
 
 @dataclass(frozen=True)
 class Library:
-    """Documents by use: none is in two of them, so nobody is asked about, or judged on, what was learnt."""
+    """No file and no topic is in both: nobody is asked about what a model may have learnt."""
 
     learnt: tuple[Document, ...]
-    """For training, and what it holds out by itself."""
-    judged: tuple[Document, ...]
-    """For evaluations, by slice."""
     asked: tuple[Document, ...]
-    """What users ask about."""
 
-    def of(self, use: str, kind: str) -> list[Document]:
-        return [document for document in getattr(self, use) if document.kind == kind]
+    def passages(self, size: int) -> dict[str, list[str]]:
+        """What users ask about, by kind, each of at most `size` bytes."""
+        return {kind: passages([d.text for d in self.asked if d.kind == kind], size) for kind in KINDS}
 
-    def write(self, use: str, kinds: Sequence[str], directory: Path) -> Path:
-        """Those documents as files, for `workloads.data.corpus.directory`."""
-        directory.mkdir(parents=True, exist_ok=True)
+    def write(self, kinds: Sequence[str], directory: Path) -> Path:
+        """What is to be learnt of these kinds, as `directory/<kind>/<name>.txt`."""
         for kind in kinds:
-            for document in self.of(use, kind):
-                (directory / f"{kind}-{document.name}.txt").write_text(document.text, encoding="utf-8")
+            (directory / kind).mkdir(parents=True, exist_ok=True)
+            for document in self.learnt:
+                if document.kind == kind:
+                    (directory / kind / f"{document.name}.txt").write_text(document.text, encoding="utf-8")
         return directory
 
 
-def library(code_bytes: int = CODE_BYTES) -> Library:
-    """The same on every run of one Python: which use a document has depends on nothing but its name."""
-    uses: dict[str, list[Document]] = {"learnt": [], "judged": [], "asked": []}
-    for document in [*_code(code_bytes), *_prose()]:
-        part = int(hashlib.sha256(document.name.encode()).hexdigest()[:8], 16) % 10
-        uses["asked" if part < 3 else "judged" if part < 4 else "learnt"].append(document)
-    return Library(*(tuple(uses[name]) for name in ("learnt", "judged", "asked")))
+def library() -> Library:
+    """The same on every run of one Python: who may learn a text depends on nothing but its name."""
+    learnt, asked = [], []
+    for kind, name, text in [*_code(), *_prose()]:
+        share = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8
+        parts = [Document(kind, f"{name}-{i:02d}", part) for i, part in enumerate(_parts(text))]
+        (asked if share < ASKED else learnt).extend(parts)
+    return Library(tuple(learnt), tuple(asked))
 
 
-def _code(most: int) -> list[Document]:
+def _code() -> Iterator[tuple[str, str, str]]:
     root = Path(sysconfig.get_path("stdlib"))
-    found = []
-    for path in sorted([*root.glob("*.py"), *root.glob("*/*.py")]):
-        name = path.relative_to(root).as_posix()
-        if name.startswith(LEFT_OUT):
-            continue
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            continue
-        found.append(Document(CODE, name.replace("/", "."), text))
+    paths = [path.relative_to(root).as_posix() for path in (*root.glob("*.py"), *root.glob("*/*.py"))]
+    found = sorted(path for path in paths if not path.startswith(LEFT_OUT))
     # Not the first of the alphabet, and the same ones each time.
     random.Random(0).shuffle(found)
-    kept, size = [], 0
-    for document in found:
-        if size < most:
-            kept.append(document)
-            size += len(document.text)
-    return kept
+    size = 0
+    for name in found:
+        if size >= CODE_BYTES:
+            return
+        try:
+            text = (root / name).read_text(encoding="utf-8")
+        except (UnicodeDecodeError, OSError):
+            continue
+        size += len(text)
+        yield CODE, name.replace("/", "."), text
 
 
-def _prose() -> list[Document]:
+def _prose() -> Iterator[tuple[str, str, str]]:
     from pydoc_data.topics import topics
 
-    return [Document(PROSE, name, text) for name, text in sorted(topics.items())]
+    for name, text in sorted(topics.items()):
+        yield PROSE, name, text
 
 
-def passages(documents: Sequence[Document], size: int) -> list[str]:
-    """Whole lines together, each passage of at most `size` bytes of UTF-8 and at least half of them."""
+def _parts(text: str) -> list[str]:
+    """Whole lines, about PART_BYTES of them together."""
+    parts: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if not parts or len(parts[-1]) >= PART_BYTES:
+            parts.append("")
+        parts[-1] += line
+    return [part for part in parts if part.strip()]
+
+
+def passages(texts: Sequence[str], size: int) -> list[str]:
+    """Whole lines together, each passage of at most `size` bytes of UTF-8 and at least half as many."""
     found = []
-    for document in documents:
-        held: list[str] = []
-        length = 0
-        for line in document.text.splitlines(keepends=True):
-            bytes_ = len(line.encode())
-            if held and length + bytes_ > size:
+    for text in texts:
+        held, length = "", 0
+        for line in [*text.splitlines(keepends=True), ""]:
+            count = len(line.encode())
+            if length + count > size or not line:
                 if length >= size // 2:
-                    found.append("".join(held))
-                held, length = [], 0
-            if bytes_ <= size:
-                held.append(line)
-                length += bytes_
-        if length >= size // 2:
-            found.append("".join(held))
+                    found.append(held)
+                held, length = "", 0
+            if count <= size:
+                held, length = held + line, length + count
     return found

@@ -95,6 +95,7 @@ class Traffic:
                     task.add_done_callback(running.discard)
                 await asyncio.sleep(min(max(0.0, next_at - time.monotonic()), 0.05))
             await asyncio.gather(*running)
+            self._second = []
             self._tell()
 
     async def _ask(self, client: AsyncClient, question: Question) -> None:
