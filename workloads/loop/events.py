@@ -82,5 +82,6 @@ def _parsed(lines: list[bytes], place: Path) -> Iterator[Event]:
             # What follows the last newline was being written when the run was killed.
             if number == len(lines):
                 return
-            raise ArgumentError(f"{place}:{number}: {line[:80].decode(errors="replace")!r}; expected an object with `at` and `kind`") from None
+            shown = line[:80].decode(errors="replace")
+            raise ArgumentError(f"{place}:{number}: {shown!r}; expected an object with `at` and `kind`") from None
         yield event
