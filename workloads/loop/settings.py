@@ -7,7 +7,8 @@ from pathlib import Path
 
 from workloads.loop.errors import ArgumentError
 
-MODEL = "language-scorer"
+NAME = "language"
+MODEL = f"{NAME}-scorer"
 """The model whose versions the loop trains, serves and replaces."""
 CORE_HOUR_USD = 0.0648
 """A vCPU-hour of Cloud Run in us-central1 (Cloud Billing API, August 2026), as in planner/cost/prices.yaml: what the
