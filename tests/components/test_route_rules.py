@@ -196,7 +196,20 @@ def test_rules_say_how_long_a_request_may_take_and_whose_they_are() -> None:
     group = Group("bert", (Backend("stable", "serving", "triton", 8000, 100),))
     (rule,) = route(group, [])
     assert rule["timeouts"] == {"request": "300s", "backendRequest": "60s"}
-    assert rule["backendRefs"] == [
-        {"group": "", "kind": "Service", "name": "triton", "namespace": "serving", "port": 8000, "weight": 100}
+    (reference,) = rule["backendRefs"]
+    # A filter of its own is what has Envoy count it apart.
+    assert reference.pop("filters") == [
+        {
+            "type": "ResponseHeaderModifier",
+            "responseHeaderModifier": {"set": [{"name": "x-served-by", "value": "stable"}]},
+        }
     ]
+    assert reference == {
+        "group": "",
+        "kind": "Service",
+        "name": "triton",
+        "namespace": "serving",
+        "port": 8000,
+        "weight": 100,
+    }
     assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/v2/models/bert"}}]

@@ -33,7 +33,7 @@ def application(router: Router) -> web.Application:
     async def arms(request: web.Request) -> web.Response:
         def change(document: dict[str, Any], fence: Fence) -> None:
             found = {str(name): Arm(**arm) for name, arm in document["arms"].items()}
-            router.change(router.routing.with_arms(found, fence))
+            router.change(router.routing.with_arms(found, weights_of(document["weights"]), fence))
 
         return await _changed(request, change)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from workloads.rollout.state import Decision, Phase, State
+
 HELP = {
     "rollout_weight_ratio": "share of the requests that an arm shall have",
     "rollout_state": "1 for the state that a rollout is in",
@@ -40,3 +42,26 @@ def gauge(name: str, registry: CollectorRegistry) -> Gauge:
 
 def histogram(name: str, registry: CollectorRegistry) -> Histogram:
     return Histogram(name, HELP[name], LABELS[name], registry=registry, buckets=BUCKETS)
+
+
+class ControllerMetrics:
+    """What a controller says of its rollout, in a registry of its own."""
+
+    def __init__(self, rollout: str) -> None:
+        self.registry = CollectorRegistry()
+        self._rollout = rollout
+        self._weight = gauge("rollout_weight_ratio", self.registry)
+        self._state = gauge("rollout_state", self.registry)
+        self._decisions = counter("rollout_decisions_total", self.registry)
+        self._quality = gauge("rollout_quality_difference_bits_per_byte", self.registry)
+        self._evidence = gauge("rollout_guardrail_e_value", self.registry)
+
+    def state(self, state: State) -> None:
+        for phase in Phase:
+            self._state.labels(self._rollout, str(phase)).set(phase is state.phase)
+        self._weight.labels(self._rollout, "candidate").set(state.weight)
+        self._weight.labels(self._rollout, "baseline").set(1 - state.weight)
+
+    def decided(self, decision: Decision) -> None:
+        self.state(decision.state)
+        self._decisions.labels(self._rollout, decision.action, decision.reason).inc()

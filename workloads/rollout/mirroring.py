@@ -46,10 +46,11 @@ class Mirroring:
         self,
         session: aiohttp.ClientSession,
         paired: Callable[[float, float], None],
-        ended: Callable[[str, str], None],
+        ended: Callable[[str, str, float], None],
+        clock: Callable[[], float],
     ) -> None:
-        """`paired(baseline, candidate)`; `ended(arm, outcome)` of each copy."""
-        self._session, self._paired, self._ended = session, paired, ended
+        """`paired(baseline, candidate)`; `ended(arm, outcome, seconds)` of each copy."""
+        self._session, self._paired, self._ended, self._clock = session, paired, ended, clock
         self._queue: asyncio.Queue[Copy] = asyncio.Queue(WAITING)
         self._workers = [asyncio.create_task(self._work()) for _ in range(AT_ONCE)]
 
@@ -57,7 +58,7 @@ class Mirroring:
         try:
             self._queue.put_nowait(copy)
         except asyncio.QueueFull:
-            self._ended(copy.arm, FULL)
+            self._ended(copy.arm, FULL, 0.0)
 
     async def drained(self) -> None:
         """Until all copies that wait now are answered."""
@@ -71,11 +72,11 @@ class Mirroring:
     async def _work(self) -> None:
         while True:
             copy = await self._queue.get()
-            outcome = counted.BROKEN
+            outcome, began = counted.CANCELLED, self._clock()
             try:
                 outcome = await self._send(copy)
             finally:
-                self._ended(copy.arm, outcome)
+                self._ended(copy.arm, outcome, self._clock() - began)
                 self._queue.task_done()
 
     async def _send(self, copy: Copy) -> str:

@@ -28,7 +28,7 @@ from yarl import URL
 
 from workloads.rollout import counts as counted
 from workloads.rollout import metrics
-from workloads.rollout.counts import Counts
+from workloads.rollout.counts import ArmCounts, Counts
 from workloads.rollout.errors import RoutingError, on_disk
 from workloads.rollout.mirroring import Copy, Mirroring, outcome_of
 from workloads.rollout.routing import Routing, is_open, model_of, place
@@ -116,7 +116,7 @@ class Router:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-        self._mirroring = Mirroring(self._session, self.counts.paired, self._copied)
+        self._mirroring = Mirroring(self._session, self.counts.paired, self._copied, self._clock)
         self._logging = asyncio.create_task(self._tell_log())
         return self
 
@@ -134,6 +134,8 @@ class Router:
             return
         if self.state is not None:
             write_atomically(self.state, json.dumps(new.to_json()))
+        if new.weights != self.routing.weights:
+            self.counts.begin()
         self.routing = new
         self._show()
 
@@ -165,19 +167,18 @@ class Router:
         else:
             measured = request.method == "POST"
             arm = routing.pick(place(self.rollout, session) if session else self._chance())
-        label = arm if measured else OVERRIDE if model == self.model and wanted else ""
+        # Of the era in which it is assigned, whenever it ends.
+        sample = self.counts.arms if measured else None
         body = await request.read()
-        return await _Exchanging(self, request, body, arrived, model or "", label, routing).answer(arm)
+        return await _Exchanging(self, request, body, arrived, model or "", sample, routing).answer(arm)
 
-    def ended(self, label: str, arm: str, outcome: str, duration_s: float) -> None:
-        """A request that counts is over. `label`: the arm that it counts for; empty: for none."""
-        if not label:
-            return
+    def ended(self, sample: dict[str, ArmCounts] | None, label: str, outcome: str, duration_s: float) -> None:
+        """A request of this model is over. `sample`: that it is part of; None: of nobody's."""
         self._requests.labels(self.rollout, label, outcome).inc()
         if outcome == counted.OK:
             self._durations.labels(self.rollout, label).observe(duration_s)
-        if label != OVERRIDE:
-            self.counts.ended(arm, outcome, duration_s)
+        if sample is not None:
+            sample.setdefault(label, ArmCounts()).ended(outcome, duration_s)
 
     def answered(self, exchange: Exchange, copy: Copy | None) -> None:
         """After the client has its answer."""
@@ -193,8 +194,9 @@ class Router:
         mirror = self.routing.mirror
         return mirror is not None and self._chance() < mirror.ratio
 
-    def _copied(self, arm: str, outcome: str) -> None:
+    def _copied(self, arm: str, outcome: str, duration_s: float) -> None:
         self._copies.labels(self.rollout, arm, outcome).inc()
+        self.counts.copies.setdefault(arm, ArmCounts()).ended(outcome, duration_s)
 
     async def _tell_log(self) -> None:
         while True:
@@ -219,11 +221,12 @@ class _Exchanging:
         body: bytes,
         arrived: float,
         model: str,
-        label: str,
+        sample: dict[str, ArmCounts] | None,
         routing: Routing,
     ) -> None:
         self._router, self._request, self._body, self._arrived = router, request, body, arrived
-        self._model, self._label, self._routing = model, label, routing
+        self._model, self._sample, self._routing = model, sample, routing
+        self._tester = ARM in request.headers
         self._headers = _forwarded(request.headers)
         self._unix = time.time()
 
@@ -232,7 +235,7 @@ class _Exchanging:
             return await self._from(arm)
         except aiohttp.ClientConnectorError as error:
             self._end(arm, counted.UNREACHABLE)
-            other = self._routing.other(arm) if self._label != OVERRIDE else None
+            other = self._routing.other(arm) if not self._tester else None
             if other is None:
                 return _refusal(503, f"{arm} at {self._routing.arms[arm].url} cannot be reached: {error.os_error}")
         try:
@@ -246,9 +249,9 @@ class _Exchanging:
         path = self._request.rel_url.raw_path
         query = f"?{self._request.rel_url.raw_query_string}" if self._request.rel_url.raw_query_string else ""
         url = URL(there.url + there.path(path, self._model) + query, encoded=True)
-        counts = self._router.counts.arm(arm)
+        in_flight = self._router.counts.in_flight
         answer: web.StreamResponse | None = None
-        counts.in_flight += 1
+        in_flight[arm] += 1
         try:
             async with self._router._session.request(
                 self._request.method, url, data=self._body or None, headers=self._headers, allow_redirects=False
@@ -269,10 +272,10 @@ class _Exchanging:
             self._end(arm, counted.BROKEN)
             return self._failed(answer, 502, f"{arm}: {error or type(error).__name__}")
         except (asyncio.CancelledError, ConnectionResetError):
-            self._end(arm, counted.CANCELLED)
+            self._end(arm, counted.ABANDONED if answer is None else counted.CANCELLED)
             raise
         finally:
-            counts.in_flight -= 1
+            in_flight[arm] -= 1
         outcome = outcome_of(response.status)
         self._end(arm, counted.RESCUED if rescue else outcome)
         self._answered(arm, outcome, response, kept, rescue)
@@ -299,15 +302,16 @@ class _Exchanging:
         return answer
 
     def _end(self, arm: str, outcome: str) -> None:
-        label = OVERRIDE if self._label == OVERRIDE else arm if self._label else ""
-        self._router.ended(label, arm, outcome, self._router._clock() - self._arrived)
+        if self._model == self._router.model and (self._tester or self._sample is not None):
+            label = OVERRIDE if self._sample is None else arm
+            self._router.ended(self._sample, label, outcome, self._router._clock() - self._arrived)
 
     def _answered(
         self, arm: str, outcome: str, response: aiohttp.ClientResponse, kept: bytes | None, rescue: bool
     ) -> None:
         routing, there = self._routing, self._routing.arms[arm]
         mirror, copy = self._router.routing.mirror, None
-        measured = self._label not in ("", OVERRIDE) and not rescue
+        measured = self._sample is not None and not rescue
         to = routing.arms.get(mirror.arm) if mirror else None
         if measured and mirror and to and to != there and self._router.mirrored():
             path = self._request.rel_url.raw_path

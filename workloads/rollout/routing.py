@@ -91,8 +91,8 @@ class Routing:
 
     @property
     def largest(self) -> str:
-        """The arm that answers what is nobody's in particular."""
-        return max(self.arms, key=self.weight)
+        """The arm that answers what is nobody's in particular; of several the last."""
+        return max(reversed(list(self.arms)), key=self.weight)
 
     def pick(self, place: float) -> str:
         """The arm at a place in [0, 1)."""
@@ -115,12 +115,29 @@ class Routing:
         """Raises RoutingError, and Fenced for whoever is late. The same word once more is the same routing."""
         return self._changed(dataclasses.replace(self, weights=dict(weights), mirror=mirror, fence=fence))
 
-    def with_arms(self, arms: Mapping[str, Arm], fence: Fence) -> Routing:
-        """As `with_weights`; no arm that has requests goes to another server."""
-        for name, arm in self.arms.items():
-            if arms.get(name) != arm and (self.weight(name) > 0 or (self.mirror and self.mirror.arm == name)):
-                raise RoutingError(f"arm {name!r} has requests: its weight must be 0 before it goes elsewhere")
-        return self._changed(dataclasses.replace(self, arms=dict(arms), fence=fence))
+    def with_arms(self, arms: Mapping[str, Arm], weights: Mapping[str, float], fence: Fence) -> Routing:
+        """Other names for who answers now, and new arms beside them: no request goes elsewhere than before.
+
+        So a version that has all requests as the candidate of one rollout becomes the baseline of the next. Raises
+        RoutingError, and Fenced.
+        """
+        new = dataclasses.replace(self, arms=dict(arms), weights=dict(weights), mirror=None, fence=fence)
+        before, after = self._shares(), new._shares()
+        for server in {*before, *after}:
+            if abs(before.get(server, 0.0) - after.get(server, 0.0)) > 1e-9:
+                raise RoutingError(
+                    f"{server.url} {server.version}".strip()
+                    + f" has {before.get(server, 0.0):.1%} of the requests and "
+                    f"would have {after.get(server, 0.0):.1%}: arms change their servers only where nobody is moved"
+                )
+        return self._changed(new)
+
+    def _shares(self) -> dict[Arm, float]:
+        shares: dict[Arm, float] = {}
+        for name, weight in self.weights.items():
+            if weight:
+                shares[self.arms[name]] = shares.get(self.arms[name], 0.0) + weight
+        return shares
 
     def _changed(self, new: Routing) -> Routing:
         if new.fence < self.fence or (new.fence == self.fence and new != self):

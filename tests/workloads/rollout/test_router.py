@@ -86,11 +86,17 @@ def test_weights_that_are_no_shares_are_refused(weights: dict[str, float], reaso
         Routing(ARMS, weights)
 
 
-def test_an_arm_with_requests_goes_nowhere_else() -> None:
+def test_arms_are_named_anew_only_where_nobody_is_moved() -> None:
     moved = {**ARMS, "candidate": Arm("http://other:8000")}
-    with pytest.raises(RoutingError, match="arm 'candidate' has requests"):
-        routing(0.1).with_arms(moved, Fence(1, 1))
-    assert routing(0.0).with_arms(moved, Fence(1, 1)).arms == moved
+    with pytest.raises(RoutingError, match=r"http://candidate:8000 has 10\.0% of the requests and would have 0\.0%"):
+        routing(0.1).with_arms(moved, routing(0.1).weights, Fence(1, 1))
+    assert routing(0.0).with_arms(moved, {"stable": 1.0}, Fence(1, 1)).arms == moved
+    # What was the candidate is the next one's baseline.
+    names = {"candidate": Arm("http://third:8000"), "stable": ARMS["candidate"], "baseline": ARMS["candidate"]}
+    promoted = routing(0.0).with_weights({"candidate": 1.0}, None, Fence(1, 1))
+    assert promoted.with_arms(names, {"stable": 1.0}, Fence(1, 2)).pick(0.5) == "stable"
+    with pytest.raises(RoutingError, match="arms change their servers only where nobody is moved"):
+        promoted.with_arms(names, {"candidate": 1.0}, Fence(1, 2))
 
 
 @pytest.mark.parametrize(
@@ -210,10 +216,14 @@ def test_weights_change_for_new_requests_and_what_is_under_way_ends_where_it_beg
             status, _ = await setup.put("/weights", {"weights": {"candidate": 1.0}})
             assert status == 200
             assert (await setup.ask())[:2] == (200, "candidate")
-            assert (await setup.counts())["arms"]["stable"]["in_flight"] == 5
+            assert (await setup.counts())["in_flight"]["stable"] == 5
             setup.stable.gate.set()
             assert {(await task)[:2] for task in early} == {(200, "stable")}
-            assert (await setup.counts())["arms"]["stable"]["in_flight"] == 0
+            counts = await setup.counts()
+            assert counts["in_flight"]["stable"] == 0
+            # They were assigned by shares that are no more: a look at the new ones has none of them.
+            assert counts["era"] == 1
+            assert list(counts["arms"]) == ["candidate"]
 
     run(test())
 
@@ -314,7 +324,7 @@ def test_a_client_that_leaves_ends_its_request_at_the_server() -> None:
                 await asyncio.sleep(0.01)
             while not outcomes(await setup.counts(), "stable"):
                 await asyncio.sleep(0.01)
-            assert outcomes(await setup.counts(), "stable") == {"cancelled": 1}
+            assert outcomes(await setup.counts(), "stable") == {"abandoned": 1}
             setup.stable.gate.set()
 
     run(test())
@@ -356,7 +366,9 @@ def test_a_shadow_that_hangs_costs_copies_and_no_client() -> None:
             )
             setup.candidate.gate.set()
             await setup.router.settled()
-            assert not (await setup.counts())["arms"]["stable"]["in_flight"]
+            counts = await setup.counts()
+            assert counts["in_flight"]["stable"] == 0
+            assert sum(counts["copies"]["candidate"]["outcomes"].values()) == 300
 
     run(test())
 
