@@ -47,7 +47,9 @@ async def serve(options: argparse.Namespace) -> None:
                 requests.record(request)
 
         async with (
-            Router(options.model, options.model, Routing(arms, {BASELINE: 1.0}), state=options.state, log=log) as router,
+            Router(
+                options.model, options.model, Routing(arms, {BASELINE: 1.0}), state=options.state, log=log
+            ) as router,
             listening(application(router), port=options.port),
             listening(admin.application(router), port=options.admin_port),
         ):

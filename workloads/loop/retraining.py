@@ -25,7 +25,9 @@ STEP_S = 240.0
 class Retraining:
     """One run. What it comes to is told as events of its steps and of its evaluation."""
 
-    def __init__(self, log: Log, name: str, directory: Path, parameters: Parameters, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, log: Log, name: str, directory: Path, parameters: Parameters, environment: Mapping[str, str]
+    ) -> None:
         """`directory`: of the loop; the run is kept in `directory/runs/name`."""
         self.name, self._log = name, log
         self._place = directory / "runs" / name
@@ -89,7 +91,13 @@ class Retraining:
                 "documents": one["documents"],
                 "candidate": one["candidate"],
                 "champion": one["champion"] if against else None,
-                "says": "" if not against else "too few to judge" if not one["judged"] else "ok" if one["passed"] else "worse",
+                "says": ""
+                if not against
+                else "too few to judge"
+                if not one["judged"]
+                else "ok"
+                if one["passed"]
+                else "worse",
             }
             for one in report["comparisons"]
         ]

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from workloads.loop.errors import LoopError
@@ -125,7 +125,7 @@ def _name(labels: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str
     return " ".join(labels[name] for name in sorted(telling)) or labels.get("__name__", "all")
 
 
-def until(seconds: float, what: str, done, pause_s: float = 0.1) -> None:  # type: ignore[no-untyped-def]
+def until(seconds: float, what: str, done: Callable[[], bool], pause_s: float = 0.1) -> None:
     """Wait until `done()`. Raises LoopError."""
     deadline = time.monotonic() + seconds
     while not done():

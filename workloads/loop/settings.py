@@ -23,6 +23,8 @@ class Settings:
     seed: int = 1
     train_steps: int = 300
     retrain_steps: int = 240
+    spoil_steps: int = 60
+    """Of the training on spoiled texts."""
     batch_size: int = 16
     sequence_length: int = 128
     layers: int = 2
@@ -31,14 +33,18 @@ class Settings:
     """Of a text that somebody asks about; the model scores at most `sequence_length` bytes at once."""
     rate: float = 24.0
     """Requests a second."""
-    before_s: float = 16.0
-    """Of traffic as the champion learnt it."""
+    before: float = 0.05
+    """Share of English at first."""
+    before_s: float = 24.0
+    """Of traffic as the champion learnt it, for monitoring to have something to compare with; at least."""
     shift_s: float = 12.0
     """In which the traffic goes over to the other kind of text."""
     shifted: float = 0.8
-    """Share of the other kind then."""
+    """Share of English then."""
     window_s: float = 8.0
     """Of requests that are judged together."""
+    look_s: float = 2.0
+    """Between looks of monitoring, and of a rollout's controller."""
     notice_s: float = 60.0
     """In which monitoring has to notice; longer is a failure of the loop."""
     rollout_s: float = 120.0
@@ -56,6 +62,7 @@ class Settings:
             seed,
             train_steps=90,
             retrain_steps=90,
+            spoil_steps=30,
             layers=1,
             width=64,
             before_s=8.0,

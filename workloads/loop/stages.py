@@ -15,7 +15,7 @@ from workloads.loop.errors import LoopError
 from workloads.loop.events import Log
 from workloads.loop.processes import Program, free_port
 from workloads.loop.retraining import Retraining
-from workloads.loop.services import Bucket, Prometheus
+from workloads.loop.services import Bucket, Prometheus, until
 from workloads.loop.settings import MODEL, NAME, Settings
 from workloads.loop.texts import CODE, KINDS, Library, library
 from workloads.loop.traffic import CANDIDATE, CHAMPION, Traffic
@@ -41,6 +41,7 @@ class Loop:
     prometheus: Prometheus
     run: Retraining
     rollout: rolling.Rolling
+    admin: str
 
     def __init__(self, settings: Settings, log: Log) -> None:
         self.settings, self.log, self.output = settings, log, settings.output
@@ -120,7 +121,7 @@ def serve(loop: Loop) -> str:
     loop.log.add("weights", rollout="", weights={CHAMPION: 1.0}, mirror=0.0, state="")
     loop.traffic = Traffic(url, MODEL, world, loop.log, rate=settings.rate, prose=settings.before, arm=loop.arm_of)
     loop.open.enter_context(loop.traffic)
-    rolling.until(20.0, "the first answers", lambda: loop.traffic.answered >= 20)
+    until(20.0, "the first answers", lambda: loop.traffic.answered >= 20)
     return f"{loop.champion} at {url}" + ("" if loop.prometheus.installed else "; Prometheus is not installed")
 
 
@@ -219,7 +220,7 @@ def catch(loop: Loop) -> str:
 
 def roll_back(loop: Loop) -> str:
     answered = loop.traffic.answered
-    rolling.until(20.0, "answers after the rollback", lambda: loop.traffic.answered >= answered + 50)
+    until(20.0, "answers after the rollback", lambda: loop.traffic.answered >= answered + 50)
     loop.servers[CANDIDATE].triton.unload(MODEL)
     champion = Registry(loop.mlflow).aliases(NAME)["champion"]
     if champion != str(loop.champion.version):

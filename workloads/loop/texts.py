@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,13 +44,13 @@ class Library:
         """What users ask about, by kind, each of at most `size` bytes."""
         return {kind: passages([d.text for d in self.asked if d.kind == kind], size) for kind in KINDS}
 
-    def write(self, kinds: Sequence[str], directory: Path) -> Path:
-        """What is to be learnt of these kinds, as `directory/<kind>/<name>.txt`."""
+    def write(self, kinds: Sequence[str], directory: Path, through: Callable[[str], str] = lambda text: text) -> Path:
+        """What is to be learnt of these kinds, as `directory/<kind>/<name>.txt`. `through`: what becomes of a text."""
         for kind in kinds:
             (directory / kind).mkdir(parents=True, exist_ok=True)
             for document in self.learnt:
                 if document.kind == kind:
-                    (directory / kind / f"{document.name}.txt").write_text(document.text, encoding="utf-8")
+                    (directory / kind / f"{document.name}.txt").write_text(through(document.text), encoding="utf-8")
         return directory
 
 

@@ -11,8 +11,11 @@ from typing import Any
 
 from workloads.loop.events import Log
 from workloads.loop.world import Question, Shift, World
+from workloads.rollout.router import REQUEST_ID
 from workloads.serving.client import AsyncClient, Policy, RequestFailed
 
+CHAMPION, CANDIDATE = "champion", "candidate"
+"""Arms, as people see them: who serves everybody, and who might."""
 DEADLINE_S = 10.0
 POLICY = Policy(deadline_s=DEADLINE_S, attempts=1, extra=0.0, extra_reserve=0.0)
 """Nothing is sent twice: a request that fails is to be seen."""
@@ -54,6 +57,8 @@ class Traffic:
         self.url, self.model, self.rate = url, model, rate
         self.asked = self.answered = self.failed = self.harmed = 0
         self.last_errors: list[str] = []
+        self.bad = ""
+        """The version whose answers do harm."""
         self._world, self._log, self._arm, self._clock = world, log, arm, clock
         self._shift = Shift(0.0, 0.0, prose, prose)
         self._second: list[Answered] = []
@@ -103,11 +108,11 @@ class Traffic:
         begun = time.monotonic()
         bits, version, error = 0.0, "", ""
         try:
+            # Users have no session here: a few of them ask most, and arms of a few users are of unequal size.
             answer = await client.infer(
                 self.model,
                 {"text_input": [[question.text]]},
-                id=str(question.number),
-                headers={"x-user": question.user},
+                headers={REQUEST_ID: f"{question.user}-{question.number}"},
             )
             bits, version = float(answer.outputs["bits_per_byte"].reshape(-1)[0]), answer.version
         except RequestFailed as failure:
@@ -115,6 +120,7 @@ class Traffic:
         answered = Answered(question, self._clock(), time.monotonic() - begun, version, bits, error)
         self.answered += not error
         self.failed += bool(error)
+        self.harmed += bool(version) and version == self.bad
         if error:
             self.last_errors = [*self.last_errors[-9:], error]
         self._second.append(answered)

@@ -10,10 +10,11 @@ from typing import Any
 from workloads.loop.events import Log
 from workloads.loop.settings import MODEL, Settings
 from workloads.monitoring.baseline import BaselinePolicy, Window
+from workloads.monitoring.files import read_json, write_json
 from workloads.monitoring.lakehouse import Lake
 from workloads.monitoring.policy import WatchPolicy
 from workloads.monitoring.report import Report
-from workloads.monitoring.trigger import RetrainPolicy
+from workloads.monitoring.trigger import RetrainPolicy, State, ended
 from workloads.monitoring.watch import Hook, watch
 
 LATE_S = 3.0
@@ -42,7 +43,12 @@ def policy(settings: Settings) -> WatchPolicy:
         # A day of this world is no longer than the loop: there is no season to go by.
         baseline=BaselinePolicy(reference_s=120.0, gap_s=settings.shift_s, seasons_s=(), least_rows=100),
         retrain=RetrainPolicy(
-            tolerated_loss=0.15, least_rows=100, cooldown_s=600.0, usd_a_month=1.0, usd_a_run=0.01, least_new_bytes=10_000
+            tolerated_loss=0.15,
+            least_rows=100,
+            cooldown_s=600.0,
+            usd_a_month=1.0,
+            usd_a_run=0.01,
+            least_new_bytes=10_000,
         ),
     )
 
@@ -84,6 +90,11 @@ class Watching:
             if self._clock() + every_s > deadline:
                 return None
             self._sleep(every_s)
+
+    def ended(self) -> None:
+        """The run that was started has ended."""
+        found = State.from_json(read_json(self._state))
+        write_json(self._state, ended(self._policy.retrain, found).as_json())
 
     def _tell(self, found: dict[str, Any], fired: bool) -> None:
         decision = found["decision"]
