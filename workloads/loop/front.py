@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--admin-port", required=True, type=int)
     root.add_argument("--state", required=True, type=Path, metavar="FILE", help="keeps the routing")
     root.add_argument("--lake", required=True, metavar="JSON", help="pyiceberg's properties of the lakehouse")
-    root.add_argument("--flush-s", type=float, default=1.0, metavar="S", help="until a request is in the lake")
+    root.add_argument(
+        "--flush-s", type=float, required=True, metavar="S", help="how long a request waits to be written"
+    )
     return root
 
 

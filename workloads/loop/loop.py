@@ -43,6 +43,7 @@ def run(settings: Settings) -> int:
         try:
             with interruptible(), Loop(settings, log) as loop:
                 for name, title, stage in STAGES:
+                    loop.stage = name
                     do(log, settings.output, name, title, lambda stage=stage: stage(loop))  # type: ignore[misc]
         except BaseException as error:  # noqa: BLE001 - whatever it was, the page tells of it; below it goes on
             failed = error

@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -87,6 +88,8 @@ def train(loop: Loop) -> str:
     loop.library = library()
     signing.make_key(loop.output / "signing.pem")
     corpus = loop.library.write([CODE], loop.output / "data/first")
+    # MLflow makes its database in ten seconds, which training leaves time for.
+    threading.Thread(target=lambda: Registry(loop.mlflow).aliases(NAME), name="mlflow", daemon=True).start()
     loop.say("learning the code of Python's standard library")
     loop.run = loop.pipeline("first", corpus, champion="", steps=loop.settings.train_steps)
     bits = loop.run.until("train").facts["held_out_bits_per_byte"]
@@ -130,6 +133,7 @@ def _front(loop: Loop, lake: Mapping[str, str]) -> tuple[str, str]:
     port, admin_port = free_port(), free_port()
     command = [
         sys.executable, "-m", "workloads.loop.front", "--model", MODEL, "--lake", json.dumps(dict(lake)),
+        "--flush-s", str(watching.FLUSH_S),
         "--port", str(port), "--admin-port", str(admin_port), "--state", str(loop.output / "routing.json"),
         "--baseline", f"http://{loop.servers[CHAMPION].triton.http}",
         "--candidate", f"http://{loop.servers[CANDIDATE].triton.http}",

@@ -17,8 +17,8 @@ from workloads.monitoring.report import Report
 from workloads.monitoring.trigger import RetrainPolicy, State, ended
 from workloads.monitoring.watch import Hook, watch
 
-LATE_S = 3.0
-"""Until a request is surely in the lake: it is written every second."""
+FLUSH_S, LATE_S = 2.5, 4.5
+"""How long a request waits to be written to the lake, and until it is surely there."""
 
 
 def lake_properties(directory: Path, warehouse: str, endpoint: str) -> dict[str, str]:
@@ -41,7 +41,7 @@ def policy(settings: Settings) -> WatchPolicy:
         window_s=settings.window_s,
         label_wait_s=settings.window_s,
         # A day of this world is no longer than the loop: there is no season to go by.
-        baseline=BaselinePolicy(reference_s=120.0, gap_s=settings.shift_s, seasons_s=(), least_rows=100),
+        baseline=BaselinePolicy(reference_s=45.0, gap_s=settings.shift_s, seasons_s=(), least_rows=100),
         retrain=RetrainPolicy(
             tolerated_loss=0.15,
             least_rows=100,
