@@ -123,7 +123,7 @@ class Routing:
         """
         new = dataclasses.replace(self, arms=dict(arms), weights=dict(weights), mirror=None, fence=fence)
         before, after = self._shares(), new._shares()
-        for server in {*before, *after}:
+        for server in dict.fromkeys([*before, *after]):
             if abs(before.get(server, 0.0) - after.get(server, 0.0)) > 1e-9:
                 raise RoutingError(
                     f"{server.url} {server.version}".strip()

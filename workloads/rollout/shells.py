@@ -84,6 +84,24 @@ class LocalRoute:
         if status != 200:
             raise ShellFailed(f"{self._http.url}/weights: {status}: {said.get('error')}")
 
+    def begin(self, arms: Mapping[str, Mapping[str, str]]) -> None:
+        """Name the servers (`url`, `version`) of baseline and candidate, before there is a rollout: nobody is moved.
+
+        Raises RoutingError where the baseline does not have all requests, ShellFailed.
+        """
+        _, fence = self.current()
+        document = {
+            "fence": {"token": fence.token, "number": fence.number + 1},
+            # In this order: what a share grows into is its neighbour.
+            "arms": {CANDIDATE: arms[CANDIDATE], BASELINE: arms[BASELINE], CONTROL: arms[BASELINE]},
+            "weights": {BASELINE: 1.0},
+        }
+        status, said = self._http.ask("PUT", "/arms", document)
+        if status == 400:
+            raise RoutingError(f"{self._http.url}/arms: {said.get('error')}")
+        if status != 200:
+            raise ShellFailed(f"{self._http.url}/arms: {status}: {said.get('error')}")
+
     def replicas(self) -> Replicas:
         said = self._http.get("/routing")
         model = quote(said["model"], safe="")
