@@ -56,7 +56,8 @@ class Library:
 
 def library() -> Library:
     """The same on every run of one Python: who may learn a text depends on nothing but its name."""
-    learnt, asked = [], []
+    learnt: list[Document] = []
+    asked: list[Document] = []
     for kind, name, text in [*_code(), *_prose()]:
         share = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 16**8
         parts = [Document(kind, f"{name}-{i:02d}", part) for i, part in enumerate(_parts(text))]
