@@ -27,19 +27,26 @@ class Time:
 
     start: float
     end: float
+    zero: float | None = None
+    """What the clock counts from; default `start`."""
 
     def x(self, at: float) -> float:
         share = (at - self.start) / max(self.end - self.start, 1e-9)
         return LEFT + min(1.0, max(0.0, share)) * (WIDTH - LEFT - RIGHT)
 
     def axis(self, y: float) -> str:
-        step = next(s for s in (5, 10, 15, 30, 60, 120, 300, 600, 1e9) if (self.end - self.start) / s <= 12)
-        ticks, at = [], 0.0
-        while at <= self.end - self.start:
-            x = self.x(self.start + at)
-            ticks.append(f'<text class="tick" x="{x:.1f}" y="{y + 15:.1f}" text-anchor="middle">{clock(at)}</text>')
-            at += step
+        ticks = [
+            f'<text class="tick" x="{self.x(at):.1f}" y="{y + 15:.1f}" text-anchor="middle">{words}</text>'
+            for at, words in self.ticks()
+        ]
         return f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>' + "".join(ticks)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round moments, a dozen at most, and what the clock says then."""
+        zero = self.start if self.zero is None else self.zero
+        step = next(s for s in (2, 5, 10, 15, 30, 60, 120, 300, 600, 1e9) if (self.end - self.start) / s <= 12)
+        first, last = math.ceil((self.start - zero) / step), math.floor((self.end - zero) / step)
+        return [(zero + number * step, clock(number * step)) for number in range(first, last + 1)]
 
 
 def clock(seconds: float) -> str:
@@ -129,10 +136,9 @@ def bars(time: Time, rows: Sequence[tuple[str, float, float, str, str]]) -> str:
     """A row each: (name, from, to, class, what is written behind it)."""
     row, left = 26, 150
     height = TOP + row * len(rows) + BOTTOM
-    scale = Time(time.start, time.end)
 
     def x(at: float) -> float:
-        return left + (scale.x(at) - LEFT) / (WIDTH - LEFT - RIGHT) * (WIDTH - left - RIGHT)
+        return left + (time.x(at) - LEFT) / (WIDTH - LEFT - RIGHT) * (WIDTH - left - RIGHT)
 
     body = []
     for number, (name, begin, end, kind, words) in enumerate(rows):
@@ -148,15 +154,10 @@ def bars(time: Time, rows: Sequence[tuple[str, float, float, str, str]]) -> str:
             body.append(
                 f'<text class="tick" x="{x(begin) - 6:.1f}" y="{y + 16}" text-anchor="end">{escape(words)}</text>'
             )
-    ticks = []
-    step = next(s for s in (5, 10, 15, 30, 60, 120, 300, 600, 1e9) if (time.end - time.start) / s <= 12)
-    at = 0.0
-    while at <= time.end - time.start:
-        place = x(time.start + at)
-        ticks.append(
-            f'<text class="tick" x="{place:.1f}" y="{height - BOTTOM + 15}" text-anchor="middle">{clock(at)}</text>'
-        )
-        at += step
+    ticks = [
+        f'<text class="tick" x="{x(at):.1f}" y="{height - BOTTOM + 15}" text-anchor="middle">{words}</text>'
+        for at, words in time.ticks()
+    ]
     return _svg(height, "", [], [*body, *ticks])
 
 

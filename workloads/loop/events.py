@@ -38,7 +38,7 @@ class Log:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self._clock = path, clock
+        self.path, self._clock, self.began = path, clock, clock()
         self._file = path.open("a", encoding="utf-8")
         self._lock = threading.Lock()
         self._listeners: list[Callable[[Event], None]] = []

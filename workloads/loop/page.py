@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from workloads.loop import story as stories
-from workloads.loop.charts import Mark, Time, bars, clock, lines, shares
+from workloads.loop.charts import Mark, Points, Time, bars, clock, lines, shares
 from workloads.loop.events import Event
 from workloads.loop.page_style import STYLE
 from workloads.loop.settings import CORE_HOUR_USD
 from workloads.loop.story import Story
 
 NAME = "index.html"
-ARMS = {"champion": "champion", "candidate": "candidate"}
+ARMS = ("champion", "candidate")
+"""From the bottom up."""
 
 
 def write(story: Story, directory: Path) -> Path:
@@ -143,21 +144,33 @@ def _traffic(story: Story) -> str:
     bits = {name: [(e["at"], e["arms"][name]["bits"]) for e in traffic if name in e["arms"]] for name in names}
     slow = {name: [(e["at"], e["arms"][name]["p99_s"] * 1000) for e in traffic if name in e["arms"]] for name in names}
     weights = [(event["at"], event["weights"]) for event in story.of("weights")]
-    order = [arm for arm in ("champion", "candidate") if any(arm in shares_ for _, shares_ in weights)]
+    order = [arm for arm in ARMS if any(arm in each for _, each in weights)]
     served = {name: [(e["at"], float(e["arms"].get(name, {}).get("answered", 0))) for e in traffic] for name in names}
-    return "".join(
-        [
-            shares(at, weights, order, title="Traffic weights", marks=marks),
-            lines(at, _smooth(bits), title="Quality of the answers", unit="bits per byte (lower is better)", marks=marks,
-                  classes=ARMS),
-            lines(at, {"English": [(e["at"], e["prose"] * 100) for e in traffic]}, title="English among the requests",
-                  unit="%", height=110, marks=marks, low=0, classes={"English": "prose"}),
-            lines(at, served, title="Requests answered", unit="a second", height=130, marks=marks, low=0, classes=ARMS),
-            lines(at, slow, title="99th percentile of each second", unit="ms", height=130, marks=marks, low=0,
-                  classes=ARMS),
-            f'<p class="note">{_legend(story, marks)}</p>',
-        ]
-    )  # fmt: skip
+    english = {"English": [(e["at"], e["prose"] * 100) for e in traffic]}
+    drawn = [
+        shares(at, weights, order, title="Traffic weights", marks=marks),
+        _line(
+            at, marks, _smooth(bits), "Quality of the answers", "bits per byte (lower is better)", height=190, low=None
+        ),
+        _line(at, marks, english, "English among the requests", "%", height=110),
+        _line(at, marks, served, "Requests answered", "a second"),
+        _line(at, marks, slow, "99th percentile of each second", "ms"),
+    ]
+    return "".join(drawn) + f'<p class="note">{_legend(story, marks)}</p>'
+
+
+def _line(
+    at: Time,
+    marks: Sequence[Mark],
+    series: Mapping[str, Points],
+    title: str,
+    unit: str,
+    *,
+    height: int = 130,
+    low: float | None = 0,
+) -> str:
+    classes = {name: name for name in ARMS} | {"English": "prose"}
+    return lines(at, series, title=title, unit=unit, height=height, marks=marks, low=low, classes=classes)
 
 
 def _legend(story: Story, marks: Sequence[Mark]) -> str:
@@ -183,6 +196,9 @@ def _smooth(series: dict[str, list[tuple[float, float]]], width: int = 5) -> dic
 # ---- decisions
 
 
+TESTS = {"ks": "KS", "psi": "PSI", "wasserstein": "Wasserstein", "mmd": "MMD", "missing": "missing"}
+
+
 def _drift(story: Story) -> str:
     body = ""
     if triggers := story.of("trigger"):
@@ -190,19 +206,37 @@ def _drift(story: Story) -> str:
             (_at(story, event), "retrain" if event["fired"] else "no", event["reason"], event["says"])
             for event in triggers
         ]
-        body += "<h3>Every look</h3>" + _table(("time", "retrain?", "reason", "because"), rows)
-    reports = story.of("drift")
-    for event in [reports[0], reports[-1]] if len(reports) > 1 else reports:
-        rows = [
+        body += _table(("time", "retrain?", "reason", "because"), rows)
+    for event in _telling(story):
+        tests = [test for test in TESTS if any(test in row["effects"] for row in event["rows"])]
+        drifts = [
             (
-                row["column"], row["test"], _number(row["effect"]), _number(row.get("q")),
+                row["column"], *(_number(row["effects"].get(test)) for test in tests), _number(row["q"]),
                 "drifted" if row["drifted"] else "",
             )
-            for row in event["rows"]
+            for row in sorted(event["rows"], key=lambda row: (not row["drifted"], row["q"]))
         ]  # fmt: skip
-        body += f"<h3>Window at {_at(story, event)}: {escape(event.get('says', ''))}</h3>"
-        body += _table(("column", "test", "effect", "q value", ""), rows, strong=lambda row: bool(row[4]))
-    return body
+        before, now = (f"{mean:.2f}" if mean is not None else "unknown" for mean in event["own"])
+        body += (
+            f"<h3>The window that ended at {_at(story, event)}: {escape(event['says'])}; the model's own bits per byte "
+            f"{before} before, {now} then</h3>"
+        )
+        head = ("column", *(TESTS[test] for test in tests), "q value", "")
+        body += _table(head, drifts, strong=lambda row: bool(row[-1]))
+    return body + (
+        '<p class="note">Effects by test; a column has drifted if one of them is large and the q value, after control '
+        "of the false discovery rate over all columns, is small. Drift alone never retrains.</p>"
+        if body
+        else ""
+    )
+
+
+def _telling(story: Story) -> list[Event]:
+    """The last window before the traffic shifted, and the one that retraining began with."""
+    found = [event for event in story.of("drift") if event["rows"]]
+    shifted = story.stages["notice"].began if "notice" in story.stages else 0.0
+    before = [event for event in found if event["at"] <= shifted] if shifted else []
+    return [*before[-1:], *[event for event in found[-1:] if event not in before[-1:]]]
 
 
 def _evaluation(story: Story) -> str:
@@ -235,14 +269,49 @@ def _rollout(story: Story, name: str) -> str:
         if event["rollout"] == name:
             good = "good" if event["outcome"] == "promoted" else "bad"
             body += f'<p class="{good}"><b>{escape(event["outcome"])}</b>: {escape(event["says"])}</p>'
-            rows = [(key, _number(value)) for key, value in event.get("figures", {}).items()]
-            body += _table(("", ""), rows) if rows else ""
-    rows = []
-    for event in story.of("decision"):
-        if event["rollout"] == name:
-            evidence = "; ".join(f"{key} {_number(value)}" for key, value in event.get("evidence", {}).items())
-            rows.append((_at(story, event), event["action"], event["reason"], event["says"], evidence))
-    return body + _table(("time", "action", "reason", "because", "evidence"), rows)
+    decisions = [event for event in story.of("decision") if event["rollout"] == name]
+    if not decisions:
+        return body
+    at = Time(decisions[0]["at"] - 1, decisions[-1]["at"] + 1, story.began)
+    marks = [Mark(e["at"], f"{e['action']}: {e['reason']}", _mark(e)) for e in decisions if e["action"] != "watch"]
+    for kind, title in (
+        ("alarm", "Evidence that it is worse; 1: rolled back"),
+        ("proof", "Evidence that it is not worse by the margin; 1, of each: promoted"),
+    ):
+        guardrails = sorted({guardrail for event in decisions for guardrail in event["guardrails"]})
+        series = {
+            one.replace("_", " "): [
+                (e["at"], max(-1.0, e["guardrails"][one][kind])) for e in decisions if one in e["guardrails"]
+            ]
+            for one in guardrails
+        }
+        body += lines(at, series, title=title, unit="", height=150, marks=marks)
+    rows = [
+        (
+            _at(story, event), event["action"], event["reason"], event["says"],
+            f"{event['seen']['candidate']} / {event['seen']['beside']} / {event['seen']['pairs']}",
+            "; ".join(_measured(guardrail, one) for guardrail, one in event["guardrails"].items()),
+        )
+        for event in decisions
+    ]  # fmt: skip
+    head = ("time", "action", "reason", "then", "candidate / control / pairs", "evidence so far")
+    return body + _table(head, rows)
+
+
+def _mark(decision: Event) -> str:
+    return {"promote": "good", "roll-back": "bad"}.get(decision["action"], "")
+
+
+def _measured(name: str, one: dict[str, Any]) -> str:
+    found = name.replace("_", " ")
+    if "difference" in one:
+        found += f" {one['difference']:+.3f} bits per byte on {one['pairs']:,}"
+    elif "baseline_s" in one and "candidate_s" in one:
+        found += f" {one['candidate_s'] * 1000:.1f} against {one['baseline_s'] * 1000:.1f} ms"
+    elif "baseline" in one:
+        found += f" {one['candidate']:.2%} against {one['baseline']:.2%}"
+    proof = "proven" if one["proven"] else f"proof {one['proof']:.2f}"
+    return f"{found} (alarm {one['alarm']:.2f}, {proof})"
 
 
 # ---- costs, Prometheus, files
@@ -281,14 +350,13 @@ def _costs(story: Story) -> str:
 
 
 def _prometheus(story: Story) -> str:
-    at = _time(story)
-    return "".join(
-        lines(at, {name: [tuple(p) for p in points] for name, points in event["points"].items()}, title=event["title"],  # type: ignore[misc]
-              unit=event["unit"], height=140, low=0, marks=_marks(story))
-        + f"<p class=\"note\"><code>{escape(event['query'])}</code></p>"
-        for event in story.of("series")
-        if any(event["points"].values())
-    )  # fmt: skip
+    at, marks, body = _time(story), _marks(story), ""
+    for event in story.of("series"):
+        points = {name: [(at_, value) for at_, value in found] for name, found in event["points"].items()}
+        if any(points.values()):
+            body += _line(at, marks, points, event["title"], event["unit"], height=140)
+            body += f'<p class="note"><code>{escape(event["query"])}</code></p>'
+    return body
 
 
 def _files(story: Story) -> str:

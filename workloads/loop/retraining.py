@@ -52,7 +52,7 @@ class Retraining:
             time.sleep(0.3)
 
     def finish(self) -> dict[str, Any]:
-        """Wait until it has ended; the registration that it came to. Raises LoopError where it was rejected or failed."""
+        """Wait until it has ended; the registration that it came to. Raises LoopError if it was rejected or failed."""
         self.until("register")
         self.program.finish(STEP_S)
         found: dict[str, Any] = Run.open(str(self._place)).document("registration")

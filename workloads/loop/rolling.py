@@ -33,7 +33,7 @@ def spec(settings: Settings, champion: ModelVersion, candidate: ModelVersion) ->
         guardrails={
             "errors": Guardrail(margin=0.05, alpha=0.01),
             "p50_latency": Guardrail(margin=1.0, alpha=0.01),
-            "p99_latency": Guardrail(margin=4.0, alpha=0.01),
+            "p99_latency": Guardrail(margin=4.0, alpha=0.05),
             "quality": Guardrail(margin=0.05, alpha=0.01),
         },
         steps=(Step(percent=10, looks=3), Step(percent=50, looks=3)),
@@ -75,11 +75,10 @@ class Rolling:
         self._log, self._output, self._admin = log, output, admin
         self._route = LocalRoute(admin)
         self._answered = self._pairs = 0
-        self._reason = ""
+        self._decision: Mapping[str, Any] | None = None
 
-    def run(self, say: Callable[[str], None]) -> Outcome:
-        """Until it is over, one way or the other. Raises LoopError where it stays inconclusive."""
-        self._say = say
+    def run(self) -> Outcome:
+        """Until it is over, one way or the other."""
         log = self._output / "logs" / f"{self.spec.name}.log"
         for path, title in ((self.journal, "journal: every decision with what was seen"), (log, "controller")):
             self._log.add("file", path=str(path.relative_to(self._output)), title=f"{self.spec.name}: {title}")
@@ -92,12 +91,8 @@ class Rolling:
             state = Controller(journal, self._route, LocalObserver(self._admin), out=out).run()
         outcome = Outcome(str(state.phase), self._sentence(str(state.phase)))
         self._log.add(
-            "outcome", rollout=self.spec.name, version=str(self.spec.candidate), outcome=outcome.phase, says=outcome.says,
-            figures={
-                "requests that the candidate answered": self._answered,
-                "requests scored by both": self._pairs,
-                "replayed": str(self.journal.relative_to(self._output)),
-            },
+            "outcome", rollout=self.spec.name, version=str(self.spec.candidate), outcome=outcome.phase,
+            says=outcome.says, answered=self._answered, pairs=self._pairs,
         )  # fmt: skip
         return outcome
 
@@ -109,46 +104,59 @@ class Rolling:
         self._route.set(Setting(), Fence(fence.token + 1))
         self._weights(Setting(), "settled")
 
-    def _sentence(self, phase: str) -> str:
-        seen = f"{self._answered:,} requests answered by {self.spec.candidate}, {self._pairs:,} scored by both"
-        return f"{phase} for {self._reason}: {seen}"
-
     def _told(self, kind: str, fields: Mapping[str, Any]) -> None:
         if kind == DECISION:
             decision, seen = fields["decision"], fields["observation"]
+            state = decision["state"]
             self._answered += seen["candidate"]["requests"]
             self._pairs += len(seen["pairs"])
-            self._reason = decision["reason"]
-            self._setting = Setting(decision["state"]["weight"], decision["state"]["mirror"])
-            self._phase = decision["state"]["phase"]
-            words = self._words(decision, seen)
-            self._say(f"{decision['action']} ({decision['reason']}): {words}")
+            self._decision = decision
             self._log.add(
-                "decision", rollout=self.spec.name, action=decision["action"], reason=decision["reason"], says=words,
-                evidence=flat(decision["evidence"]),
+                "decision", rollout=self.spec.name, action=decision["action"], reason=decision["reason"],
+                says=f"{state['phase']}, {state['weight']:.0%} to the candidate",
+                seen={"candidate": seen["candidate"]["requests"], "beside": seen["baseline"]["requests"],
+                      "pairs": len(seen["pairs"])},
+                guardrails={name: measured(one) for name, one in decision["evidence"]["guardrails"].items()},
+                sample_ratio=share(decision["evidence"]["sample_ratio"]),
             )  # fmt: skip
-        elif kind == DONE:
-            self._weights(self._setting, self._phase)
+        elif kind == DONE and self._decision:
+            state = self._decision["state"]
+            self._weights(Setting(state["weight"], state["mirror"]), state["phase"])
 
     def _weights(self, setting: Setting, phase: str) -> None:
         weights = {CHAMPION: round(1 - setting.weight, 6), CANDIDATE: round(setting.weight, 6)}
         self._log.add("weights", rollout=self.spec.name, weights=weights, mirror=setting.mirror, state=phase)
 
-    def _words(self, decision: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
-        state = decision["state"]
-        return (
-            f"{state['phase']}, {state['weight']:.1%} to the candidate, {state['mirror']:.0%} mirrored; since the last look "
-            f"{seen['candidate']['requests']} requests, {len(seen['pairs'])} pairs"
-        )
+    def _sentence(self, phase: str) -> str:
+        assert self._decision is not None, "it has ended by a decision"
+        found = self._decision["evidence"]["guardrails"]
+        reason = self._decision["reason"]
+        words = f"{phase} ({reason})"
+        worse = reason.removesuffix("-worse")
+        if worse in found:
+            words += (
+                f": evidence {found[worse]['e_value']:,.0f} to 1 against it, {found[worse]['needed']:,.0f} is enough"
+            )
+        if "difference" in found.get("quality", {}):
+            quality = found["quality"]
+            words += f"; {quality['difference']:+.2f} bits per byte on {quality['pairs']:,} texts that both scored"
+        return f"{words}; it answered {self._answered:,} requests"
 
 
-def flat(found: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested evidence as names with dots."""
-    told: dict[str, Any] = {}
-    for key, value in found.items():
-        name = f"{before}{key}"
-        if isinstance(value, Mapping):
-            told |= flat(value, f"{name}.")
-        elif isinstance(value, int | float | str):
-            told[name] = value if not isinstance(value, float) or math.isfinite(value) else str(value)
+def measured(guardrail: Mapping[str, Any]) -> dict[str, Any]:
+    """What a decision knew of a guardrail. `alarm`, `proof`: 1 is enough, on the scale of evidence, a logarithm."""
+    enough = math.log(guardrail["needed"])
+    told = {
+        "alarm": round(math.log(max(guardrail["e_value"], 1e-9)) / enough, 4),
+        "proof": round(math.log(max(guardrail["proof_e_value"], 1e-9)) / enough, 4),
+        "proven": guardrail["proven"],
+    }
+    for name in ("baseline", "candidate", "baseline_s", "candidate_s", "difference", "pairs"):
+        if guardrail.get(name) is not None:
+            told[name] = round(guardrail[name], 6)
     return told
+
+
+def share(sample_ratio: Mapping[str, Any]) -> dict[str, Any]:
+    """What a decision knew of how the requests were split."""
+    return {name: round(value, 4) for name, value in sample_ratio.items() if math.isfinite(value)}

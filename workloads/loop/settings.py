@@ -31,7 +31,7 @@ class Settings:
     width: int = 128
     passage_bytes: int = 120
     """Of a text that somebody asks about; the model scores at most `sequence_length` bytes at once."""
-    rate: float = 24.0
+    rate: float = 40.0
     """Requests a second."""
     before: float = 0.05
     """Share of English at first."""

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,7 +40,7 @@ class Loop:
     candidate: ModelVersion
     traffic: Traffic
     watching: Watching
-    prometheus: Prometheus
+    prometheus: Prometheus | None = None
     run: Retraining
     rollout: rolling.Rolling
     admin: str
@@ -54,7 +55,12 @@ class Loop:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.open.close()
+        self.stage = ""
+        try:
+            if self.prometheus and self.prometheus.program:
+                ask_prometheus(self)
+        finally:
+            self.open.close()
 
     def say(self, text: str) -> None:
         self.log.add("say", stage=self.stage, text=text)
@@ -118,14 +124,14 @@ def serve(loop: Loop) -> str:
     url, admin = _front(loop, properties)
     targets = {"router": admin.removeprefix("http://")}
     targets |= {f"triton-{arm}": server.triton.metrics for arm, server in loop.servers.items()}
-    loop.prometheus = loop.open.enter_context(Prometheus(loop.output / "prometheus", targets))
+    prometheus = loop.prometheus = loop.open.enter_context(Prometheus(loop.output / "prometheus", targets))
     loop.watching = Watching(settings, loop.log, properties)
     world = World(loop.library.passages(settings.passage_bytes), settings.seed)
     loop.log.add("weights", rollout="", weights={CHAMPION: 1.0}, mirror=0.0, state="")
     loop.traffic = Traffic(url, MODEL, world, loop.log, rate=settings.rate, prose=settings.before, arm=loop.arm_of)
     loop.open.enter_context(loop.traffic)
     until(20.0, "the first answers", lambda: loop.traffic.answered >= 20)
-    return f"{loop.champion} at {url}" + ("" if loop.prometheus.installed else "; Prometheus is not installed")
+    return f"{loop.champion} at {url}" + ("" if prometheus.installed else "; Prometheus is not installed")
 
 
 def _front(loop: Loop, lake: Mapping[str, str]) -> tuple[str, str]:
@@ -144,6 +150,33 @@ def _front(loop: Loop, lake: Mapping[str, str]) -> tuple[str, str]:
     return f"http://127.0.0.1:{port}", loop.admin
 
 
+SERIES = (
+    (
+        "Requests that the router has answered", "a second",
+        'sum by (arm) (rate(rollout_requests_total{outcome="ok"}[10s]))',
+    ),
+    ("Requests that failed", "a second", 'sum by (arm) (rate(rollout_requests_total{outcome!="ok"}[10s]))'),
+    (
+        "Time of the slowest hundredth", "s",
+        "histogram_quantile(0.99, sum by (arm, le) (rate(rollout_request_duration_seconds_bucket[10s])))",
+    ),
+    ("Texts that the Tritons have scored", "a second", "sum by (job) (rate(nv_inference_request_success[10s]))"),
+)  # fmt: skip
+"""What Prometheus is asked at the end: title, unit, query."""
+
+
+def ask_prometheus(loop: Loop) -> None:
+    """What it has seen of the router and the Tritons, for the page."""
+    assert loop.prometheus, "it is asked"
+    for title, unit, query in SERIES:
+        try:
+            points = loop.prometheus.query(query, loop.log.began, time.time(), 2.0)
+        except LoopError as error:
+            loop.say(str(error))
+        else:
+            loop.log.add("series", title=title, unit=unit, query=query, points=points)
+
+
 def shift(loop: Loop) -> str:
     settings = loop.settings
     loop.say("traffic as the champion learnt it, watched")
@@ -159,7 +192,6 @@ def notice(loop: Loop) -> str:
 
     def fired(report: watching.Report) -> bool:
         looks.append(report.decision.reason)
-        loop.say(report.decision.explanation)
         return report.decision.fire
 
     report = loop.watching.until(loop.settings.notice_s, fired, loop.settings.look_s)
@@ -187,7 +219,7 @@ def evaluate(loop: Loop) -> str:
 def canary(loop: Loop) -> str:
     loop.rollout = rolling.Rolling(loop.settings, loop.log, loop.admin, loop.champion, loop.candidate, loop.output)
     loop.servers[CANDIDATE].take(loop.candidate)
-    outcome = loop.rollout.run(loop.say)
+    outcome = loop.rollout.run()
     if outcome.phase != "promoted":
         raise LoopError(f"{loop.candidate} was not promoted: {outcome.says}; see {loop.rollout.journal}")
     return outcome.says
@@ -216,7 +248,7 @@ def catch(loop: Loop) -> str:
     loop.traffic.bad = str(loop.candidate.version)
     loop.rollout = rolling.Rolling(loop.settings, loop.log, loop.admin, loop.champion, loop.candidate, loop.output)
     loop.servers[CANDIDATE].take(loop.candidate)
-    outcome = loop.rollout.run(loop.say)
+    outcome = loop.rollout.run()
     if outcome.phase != "rolled-back":
         raise LoopError(f"{loop.candidate} was not rolled back: {outcome.says}; see {loop.rollout.journal}")
     return outcome.says

@@ -126,6 +126,13 @@ def headline(event: Event) -> str:
     return f"{event['rollout']}: {event['action']}: {event['says']}"
 
 
+def _same(event: Event, story: Story) -> bool:
+    """Whether the one before was decided alike, for the same reason."""
+    alike = ("rollout", "action", "fired", "reason")
+    before = story.of(event["kind"])[-2:-1]
+    return any(all(event.get(name) == one.get(name) for name in alike) for one in before)
+
+
 def plain(event: Event, story: Story) -> list[str]:
     """What a log says of an event; nothing of those that come every second."""
     at = clock(event["at"] - story.began) if story.began else "0:00"
@@ -138,6 +145,8 @@ def plain(event: Event, story: Story) -> list[str]:
         return [f"{at}  {stage.title}: {mark} in {event['seconds']:.1f} s: {stage.says}"]
     if kind == "say":
         return [f"{at}    {event['text']}"]
+    if kind in ("trigger", "decision") and _same(event, story):
+        return []
     if kind in ("trigger", "decision", "outcome"):
         return [f"{at}    {headline(event)}"]
     if kind == "weights":

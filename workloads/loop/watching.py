@@ -99,16 +99,9 @@ class Watching:
     def _tell(self, found: dict[str, Any], fired: bool) -> None:
         decision = found["decision"]
         rows = [
-            {
-                "column": column["column"],
-                "test": test,
-                "effect": column["effects"][test],
-                "q": column["q"],
-                "drifted": column["drifted"],
-            }
+            {"column": column["column"], "effects": column["effects"], "q": column["q"], "drifted": column["drifted"]}
             for column in found["drift"]
             if not column.get("skipped")
-            for test in column["effects"]
         ]
         own = found["own"]
         means = [own[side]["mean"] for side in ("reference", "current")]
