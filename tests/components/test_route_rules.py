@@ -20,6 +20,7 @@ from components.inference.route_rules import (
     rules,
 )
 from tests.components.gateway_api import Request, chosen, matching
+from tests.workloads.rollout import test_gateway as of_rollouts
 
 PATHS, EXACT = ("/v2/health", "/v2/models"), ("/v2",)
 TIMEOUTS = Timeouts(300, 60)
@@ -213,3 +214,16 @@ def test_rules_say_how_long_a_request_may_take_and_whose_they_are() -> None:
         "weight": 100,
     }
     assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/v2/models/bert"}}]
+
+
+@pytest.mark.parametrize("mirror", ["", "canary"])
+def test_a_rollout_knows_the_rules_that_it_changes(mirror: str) -> None:
+    """Components and workloads do not know each other; what a rollout is tested against is what is made here."""
+    backends = tuple(
+        Backend(name, "serving", f"{name}-lm", 8000, weight)
+        for name, weight in (("stable", 100), ("canary", 0), ("shadow", 0))
+    )
+    group = Group("lm", backends, Mirror(mirror, 5) if mirror else None)
+    assert route(group, [Experiment("testers", "canary", ("x-variant", "canary"))]) == (
+        of_rollouts.program_s_rules(mirror)
+    )

@@ -84,7 +84,9 @@ def _learned(spec: Spec, state: State, seen: Observation) -> State:
     else:
         known = {
             **known,
-            "split": sample_ratio.learn(known["split"], state.weight, seen.baseline.requests, seen.candidate.requests),
+            "split": sample_ratio.learn(
+                known["split"], _share(state, seen), seen.baseline.requests, seen.candidate.requests
+            ),
             "harm": harm.learn(known["harm"], seen.candidate),
         }
         if state.weight < 1:
@@ -92,6 +94,15 @@ def _learned(spec: Spec, state: State, seen: Observation) -> State:
         else:
             known = guardrails.learn_alone(spec, known, seen.candidate)
     return replace(state, evidence=known, looks=looks)
+
+
+def _share(state: State, seen: Observation) -> float:
+    """Of the requests of both arms, those that were to be the candidate's; 0 where other weights were in force."""
+    return state.weight / (state.weight + _baseline_weight(state, seen)) if seen.applied else 0.0
+
+
+def _baseline_weight(state: State, seen: Observation) -> float:
+    return 1 - state.weight if seen.baseline_weight is None or state.weight == 1 else seen.baseline_weight
 
 
 # ---- the ways on
@@ -211,7 +222,8 @@ def _weight(spec: Spec, state: State, seen: Observation) -> float:
     base_rate = arms[0].errors / arms[0].requests if arms[0].requests else 0.0
     excess = max(0.0, harm.worst_rate(arms[1].requests, arms[1].errors) - base_rate)
     left = spec.harm_budget_requests - harm.spent(known["harm"], base_rate)
-    requests = seen.baseline.requests + seen.candidate.requests
+    counted = state.weight + _baseline_weight(state, seen)
+    requests = math.ceil((seen.baseline.requests + seen.candidate.requests) / counted)
     return harm.bounded(most, left, excess, requests, NARROWEST) if left > 0 else 0.0
 
 

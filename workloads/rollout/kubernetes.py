@@ -54,9 +54,8 @@ class Cluster:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         status, said = self._http.ask(method, path, body, {**self._authorization(), **(headers or {})})
-        words = (
-            f"{method} {path.partition('?')[0]}: {status}: {said.get('message') or said.get('error') or said!r:.300}"
-        )
+        reason = said.get("message") or said.get("error") or str(said)[:300]
+        words = f"{method} {path.partition('?')[0]}: {status}: {reason}"
         if status == 409:
             raise Conflict(words)
         if status in (401, 403, 404, 422):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import json
 import os
 import threading
@@ -13,10 +14,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from planner.engine.kubernetes import CustomResourceDefinitions
-
 TOKEN = "of-this-pod"
 ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/gateway/httproutes/"
+
+
+@functools.cache
+def definitions() -> Any:
+    """Of custom resources, where there is a directory of them."""
+    if not (known := os.environ.get("AICLOUD_CRDS")):
+        return None
+    from planner.engine.kubernetes import CustomResourceDefinitions
+
+    return CustomResourceDefinitions.from_directory(known)
 
 
 class ApiServer:
@@ -34,8 +43,7 @@ class ApiServer:
         self.account = account
         account.mkdir(parents=True, exist_ok=True)
         (account / "token").write_text(TOKEN)
-        known = os.environ.get("AICLOUD_CRDS")
-        self._definitions = CustomResourceDefinitions.from_directory(known) if known else None
+        self._definitions = definitions()
 
     @contextlib.contextmanager
     def running(self) -> Iterator[str]:
