@@ -140,12 +140,14 @@ def _traffic(story: Story) -> str:
     if not traffic:
         return ""
     at, marks = _time(story), _marks(story)
-    names = sorted({name for event in traffic for name in event["arms"]})
+    names = [name for name in ARMS if any(name in event["arms"] for event in traffic)]
     bits = {name: [(e["at"], e["arms"][name]["bits"]) for e in traffic if name in e["arms"]] for name in names}
     slow = {name: [(e["at"], e["arms"][name]["p99_s"] * 1000) for e in traffic if name in e["arms"]] for name in names}
     weights = [(event["at"], event["weights"]) for event in story.of("weights")]
     order = [arm for arm in ARMS if any(arm in each for _, each in weights)]
-    served = {name: [(e["at"], float(e["arms"].get(name, {}).get("answered", 0))) for e in traffic] for name in names}
+    served = {
+        name: [(e["at"], float(e["arms"][name]["answered"])) for e in traffic if name in e["arms"]] for name in names
+    }
     english = {"English": [(e["at"], e["prose"] * 100) for e in traffic]}
     drawn = [
         shares(at, weights, order, title="Traffic weights", marks=marks),
@@ -169,7 +171,8 @@ def _line(
     height: int = 130,
     low: float | None = 0,
 ) -> str:
-    classes = {name: name for name in ARMS} | {"English": "prose"}
+    classes = {name: name for name in ARMS} | {f"triton-{name}": name for name in ARMS}
+    classes |= {"English": "prose", "baseline": "champion", "control": "series-2"}
     return lines(at, series, title=title, unit=unit, height=height, marks=marks, low=low, classes=classes)
 
 
