@@ -65,9 +65,7 @@ def test_shares_fill_the_whole_height_at_any_time(weights: list[float]) -> None:
 
 def test_bars_are_as_long_as_what_they_stand_for() -> None:
     svg = bars(Time(100, 200), [("a", 100, 150, "done", "50 s"), ("b", 150, 200, "failed", "50 s")])
-    first, second = (
-        each.attrib for each in parsed(svg).iter(f"{SVG}rect") if each.attrib["class"].startswith("bar")
-    )
+    first, second = (each.attrib for each in parsed(svg).iter(f"{SVG}rect") if each.attrib["class"].startswith("bar"))
     assert float(first["width"]) == pytest.approx(float(second["width"]), abs=0.2)
     assert float(first["x"]) + float(first["width"]) == pytest.approx(float(second["x"]), abs=0.2)
     assert "failed" in second["class"]

@@ -72,7 +72,8 @@ def test_threads_do_not_mix_their_lines_and_listeners_hear_what_is_in_the_file(t
 def test_a_story_knows_each_stage_and_keeps_what_it_does_not_know() -> None:
     told = story.story(
         [
-            {"at": 10.0, "kind": "run", "state": "running", "settings": {}, "machine": {}, "stages": [["a", "A"], ["b", "B"]]},
+            {"at": 10.0, "kind": "run", "state": "running", "settings": {}, "machine": {},
+             "stages": [["a", "A"], ["b", "B"]]},
             {"at": 11.0, "kind": "stage", "stage": "a", "state": "running"},
             {"at": 12.0, "kind": "say", "stage": "a", "text": "on its way"},
             {"at": 13.0, "kind": "of-the-future", "x": 1},

@@ -52,7 +52,7 @@ def test_passages_are_whole_lines_of_the_text_and_no_longer_than_asked(text: str
         assert passage in text or any(len(line.encode()) > size for line in lines)
 
 
-def test_the_same_seed_asks_the_same(library: texts.Library) -> None:
+def test_the_same_seed_asks_the_same() -> None:
     def asked(seed: int) -> list[object]:
         world = World(ABOUT, seed)
         return [(world.question(0.5), world.pause_s(10)) for _ in range(50)]
