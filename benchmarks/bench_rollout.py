@@ -206,7 +206,7 @@ def bits_per_byte(train: bytes, pieces: list[bytes]) -> Any:
 
 def specification(guardrails: dict[str, Any] | None = None) -> Spec:
     names = ("errors", "p50_latency", "p99_latency", "quality")
-    margins = {"errors": 0.01, "p50_latency": 0.1, "p99_latency": 0.25, "quality": 0.05}
+    margins = {"errors": 0.0075, "p50_latency": 0.1, "p99_latency": 0.25, "quality": 0.05}
     return parse(
         {
             "name": "bench",

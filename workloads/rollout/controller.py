@@ -20,7 +20,7 @@ from workloads.rollout.metrics import ControllerMetrics
 from workloads.rollout.observation import Observation
 from workloads.rollout.observe import Observer, Seen
 from workloads.rollout.routing import Fence
-from workloads.rollout.shells import Replicas, Route, Setting
+from workloads.rollout.shells import CONTROL, Replicas, Route, Setting
 from workloads.rollout.state import Decision, Phase, State, allowed_weights, check_next
 
 AGAIN_S = 2.0
@@ -107,9 +107,11 @@ class Controller:
             # Nothing was counted, nothing is lost: a person may still go back, and deadlines pass.
             self._say(f"nothing seen: {error}")
             worked = False
+        # Beside a candidate with requests, the control alone; before, all that the old version does.
+        beside = 0 < state.weight < 1
         observation = Observation(
             now,
-            seen.baseline,
+            seen.control if beside else seen.baseline + seen.control,
             seen.candidate,
             seen.mirrored,
             seen.pairs,
@@ -118,6 +120,7 @@ class Controller:
             candidate_replicas=replicas.candidate,
             applied=applied,
             request="rollback" if wanted else "",
+            baseline_weight=Setting(state.weight).shares[CONTROL] if beside else None,
         )
         self._failpoint("observed")
         decision = decide(self.spec, state, observation)

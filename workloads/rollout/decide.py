@@ -58,7 +58,8 @@ def _next(spec: Spec, state: State, seen: Observation) -> Decision:
         return _decision(spec, stopped, "stop", stopped.reason)
     if state.phase is Phase.INCONCLUSIVE:
         return _held(spec, state, seen, verdict.proven)
-    if seen.at - (state.started_at or 0.0) >= spec.deadline_s and not (verdict.proven and _last(spec, state)):
+    sure = verdict.proven or state.weight == 1
+    if seen.at - (state.started_at or 0.0) >= spec.deadline_s and not (sure and _last(spec, state)):
         return _give_up(spec, state, "deadline", state.weight)
     if not _ready(spec, seen):
         return _wait(spec, state, "replicas-lost" if state.phase is not Phase.WAITING else "replicas")
@@ -122,7 +123,7 @@ def _stepped(spec: Spec, state: State, seen: Observation, proven: bool) -> Decis
     if complete and not _last(spec, state):
         return _step(spec, state, seen, state.step + 1, "no-harm-seen")
     # Blue-green was proven before it got any traffic, and has nothing beside it now that could prove it again.
-    if complete and (proven or step.weight == 1):
+    if complete and (proven or state.weight == 1):
         return _promote(spec, state)
     weight = _weight(spec, state, seen)
     if not weight:

@@ -24,7 +24,7 @@ from urllib.parse import urlencode
 from workloads.rollout.errors import ShellFailed
 from workloads.rollout.observation import Arm, bucket_of
 from workloads.rollout.observe import Seen
-from workloads.rollout.shells import CANDIDATE, CONTROL, JsonClient
+from workloads.rollout.shells import BASELINE, CANDIDATE, CONTROL, JsonClient
 
 REQUESTS, DURATIONS = "envoy_cluster_upstream_rq_xx", "envoy_cluster_upstream_rq_time_bucket"
 CLUSTER, CLASS = "envoy_cluster_name", "envoy_response_code_class"
@@ -58,7 +58,7 @@ class EnvoyObserver:
         if self._clock() < since + self._settle_s:
             return Seen(), cursor
         clusters = self._clusters()
-        names = {arm: clusters[arm] for arm in (CONTROL, CANDIDATE, "mirror")}
+        names = {arm: clusters[arm] for arm in (BASELINE, CONTROL, CANDIDATE, "mirror")}
         now = {arm: self._series(name) for arm, name in names.items()}
         new = {"since": since, "clusters": names, "series": now}
         if not cursor or cursor["since"] != since or cursor["clusters"] != names:
@@ -66,7 +66,7 @@ class EnvoyObserver:
             return Seen(), new
         before = cursor["series"]
         arms = {arm: _arm(now[arm], before[arm]) for arm in names}
-        return Seen(arms[CONTROL], arms[CANDIDATE], arms["mirror"]), new
+        return Seen(arms[BASELINE], arms[CONTROL], arms[CANDIDATE], arms["mirror"]), new
 
     def _series(self, cluster: str) -> dict[str, Series]:
         return {metric: self._query(f'{metric}{{{CLUSTER}="{cluster}"}}') for metric in (REQUESTS, DURATIONS)}

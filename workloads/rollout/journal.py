@@ -80,7 +80,7 @@ class Journal:
     """Open for writing within `with`; then nobody else's."""
 
     def __init__(self, path: Path, spec: Spec, clock: Callable[[], float]) -> None:
-        self.path, self._clock = path, clock
+        self.path, self._spec, self._clock = path, spec, clock
         self.memory = Memory(spec)
 
     def __enter__(self) -> Journal:
@@ -100,16 +100,12 @@ class Journal:
                     self._file.truncate(len(whole))
             if whole:
                 self.memory = remember(whole.decode(errors="replace"), str(self.path))
-                _same(self.path, self.memory.spec, self._expected)
+                _same(self.path, self.memory.spec, self._spec)
             else:
-                self.append(BEGIN, spec=self._expected.to_json())
+                self.append(BEGIN, spec=self._spec.to_json())
                 _sync(self.path.parent)
             self._stack = stack.pop_all()
         return self
-
-    @property
-    def _expected(self) -> Spec:
-        return self.memory.spec
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

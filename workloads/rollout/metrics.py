@@ -65,3 +65,7 @@ class ControllerMetrics:
     def decided(self, decision: Decision) -> None:
         self.state(decision.state)
         self._decisions.labels(self._rollout, decision.action, decision.reason).inc()
+        for guardrail, found in decision.evidence.get("guardrails", {}).items():
+            self._evidence.labels(self._rollout, guardrail).set(found["e_value"])
+            if "difference" in found:
+                self._quality.labels(self._rollout).set(found["difference"])

@@ -5,7 +5,8 @@ next look begins where the last decision that was written down ended, so each co
 
 The candidate is compared with the control (`shells.CONTROL`), a concurrent sample of the old version's requests of the
 candidate's size. The local router assigns it by the same hash or chance as the candidate. In a cluster it is a second
-reference to the old version's Service in the same rule, with the candidate's weight.
+reference to the old version's Service in the same rule, with the candidate's weight. While the candidate answers
+nobody, there is no control, and all requests tell what is usual.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 from workloads.rollout import counts as counted
 from workloads.rollout.observation import Arm
-from workloads.rollout.shells import CANDIDATE, CONTROL, JsonClient
+from workloads.rollout.shells import BASELINE, CANDIDATE, CONTROL, JsonClient
 
 Pairs = tuple[tuple[float, float], ...]
 
@@ -27,6 +28,8 @@ class Seen:
     """Counts since the last look."""
 
     baseline: Arm = field(default_factory=Arm)
+    """Requests of the old version, but for the control's."""
+    control: Arm = field(default_factory=Arm)
     candidate: Arm = field(default_factory=Arm)
     mirrored: Arm = field(default_factory=Arm)
     pairs: Pairs = ()
@@ -56,12 +59,10 @@ class LocalObserver:
             known = {}
             said = self._http.get("/counts")
         before = known if known.get("era") == said["era"] else {}
-        seen = Seen(
-            _difference(said["arms"], before.get("arms", {}), CONTROL),
-            _difference(said["arms"], before.get("arms", {}), CANDIDATE),
-            _difference(said["copies"], known.get("copies", {}), CANDIDATE),
-            tuple((float(baseline), float(candidate)) for _, baseline, candidate in said["pairs"]),
-        )
+        arms = {arm: _difference(said["arms"], before.get("arms", {}), arm) for arm in (BASELINE, CONTROL, CANDIDATE)}
+        copies = _difference(said["copies"], known.get("copies", {}), CANDIDATE)
+        pairs = tuple((float(baseline), float(candidate)) for _, baseline, candidate in said["pairs"])
+        seen = Seen(arms[BASELINE], arms[CONTROL], arms[CANDIDATE], copies, pairs)
         pair = max([known.get("pair", 0), *(number for number, _, _ in said["pairs"])])
         kept = {name: said[name] for name in ("run", "era", "arms", "copies")}
         return seen, {**kept, "pair": pair}

@@ -22,8 +22,9 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 ODDS = np.array([1.0, 1.1, 1.3, 2.2, 4.0, 10.0])
-"""Strategies of `conditional`: how many times the candidate's odds of failing are the baseline's. 1 bets nothing."""
-ODDS_WEIGHTS = np.array([0.03, 0.04, 0.08, 0.60, 0.20, 0.05])
+"""Strategies of `conditional`: how many times the candidate's odds of failing are the baseline's. 1 bets nothing; and
+less than a twentieth more, halfway to the second, is never an alarm, however many requests there are."""
+ODDS_WEIGHTS = np.array([0.15, 0.02, 0.05, 0.55, 0.18, 0.05])
 """Capital that they start with. Most is on about twice the errors: less takes long anyway, and more is seen anyway."""
 
 FRACTIONS = np.array([0.0, 0.25, 0.5, 0.75])
@@ -88,7 +89,7 @@ def conditional(
     """
     hits, requests, other_hits, other_requests = map(np.asarray, (hits, requests, other_hits, other_requests))
     total = hits + other_hits
-    possible = np.arange(int(total.max(initial=0)) + 1)
+    possible = np.arange(int(np.minimum(total, requests).max(initial=0)) + 1)
     log_chance = (
         _log_choose(requests[..., None], possible)
         + _log_choose(other_requests[..., None], total[..., None] - possible)

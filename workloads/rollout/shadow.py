@@ -6,6 +6,7 @@ two versions' Services, not through the gateway: so it is no part of anybody's s
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,7 @@ class Scored:
         seen, after = self._observer.look(known["observer"], since)
         # A text twice would be no more evidence than once.
         pairs, scored = self._pairs(self._texts[known["next"] : known["next"] + self._a_look])
-        both = Seen(seen.baseline, seen.candidate, seen.mirrored, seen.pairs + pairs)
-        return both, {"observer": after, "next": known["next"] + scored}
+        return dataclasses.replace(seen, pairs=seen.pairs + pairs), {"observer": after, "next": known["next"] + scored}
 
     def _pairs(self, texts: Sequence[str]) -> tuple[Pairs, int]:
         """Of those that both have scored, and how many were asked for: none after one of them cannot be reached."""

@@ -202,7 +202,12 @@ def _check(spec: Spec) -> None:
         raise SpecError(f"guardrails: none: expected at least one of {', '.join(GUARDRAILS)}")
     for name, guardrail in spec.guardrails.items():
         _one_of("guardrails", name, GUARDRAILS)
-        _number(f"guardrails.{name}.margin", guardrail.margin, above=0, at_most=0.9 if name == "errors" else 10)
+        place = f"guardrails.{name}.margin"
+        if name in ("p50_latency", "p99_latency"):
+            # Latencies are counted in buckets of 4.4 %: a smaller margin would be none.
+            _number(place, guardrail.margin, above=None, at_least=0.05, at_most=10)
+        else:
+            _number(place, guardrail.margin, above=0, at_most=0.9 if name == "errors" else 10)
         _number(f"guardrails.{name}.alpha", guardrail.alpha, above=0, at_most=0.5)
     if spec.alpha > 0.5:
         raise SpecError(f"guardrails: their alphas sum to {spec.alpha:g}: expected at most 0.5")

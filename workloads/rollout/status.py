@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,24 +66,26 @@ def _decision(entry: Mapping[str, Any]) -> str:
 
 
 def _evidence(evidence: Mapping[str, Any]) -> list[str]:
-    """Figures by name, one guardrail a line."""
+    """A guardrail a line: what was measured, against the evidence that an alarm, or a proof, needs; then the split."""
     lines = []
-    for name, value in evidence.items():
-        if isinstance(value, Mapping):
-            words = "  ".join(
-                f"{key} {_figure(each)}" for key, each in value.items() if not isinstance(each, Mapping | list)
-            )
-        else:
-            words = _figure(value)
-        if words:
-            lines.append(f"    {name:<14} {words}")
+    for name, found in evidence.get("guardrails", {}).items():
+        measured = {
+            key: found[key] for key in found if key in ("pairs", "difference") or key.startswith(("base", "cand"))
+        }
+        words = ", ".join(f"{key} {_figure(value)}" for key, value in measured.items())
+        proof = "proven" if found["proven"] else f"proof {_figure(found['proof_e_value'])} of {found['needed']:.0f}"
+        alarm = f"alarm {_figure(found['e_value'])} of {found['needed']:.0f}"
+        lines.append(f"    {name:<12} {alarm:<22} {proof:<22} margin {found['margin']:g}; {words}")
+    split = evidence.get("sample_ratio")
+    if split:
+        words = f"{split['candidate']} candidate, {split['baseline']} baseline"
+        alarm = f"alarm {_figure(split['e_value'])} of {split['needed']:.0f}"
+        lines.append(f"    {'split':<12} {alarm:<22} {words}")
     return ["  evidence", *lines] if lines else []
 
 
 def _figure(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else str(value)
-    return str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _span(seconds: float) -> str:

@@ -129,7 +129,7 @@ class Counting:
         del since
         number = (cursor or 0) + 1
         errors = 20 if number >= self._failing_from else 0
-        return Seen(Arm(100, 0), Arm(100, errors)), number
+        return Seen(Arm(900), Arm(100), Arm(100, errors)), number
 
 
 class Time:
@@ -155,6 +155,7 @@ def control(
     route: FileRoute | None = None,
     observer: Any = None,
     metrics: ControllerMetrics | None = None,
+    asked: str = "asked",
 ) -> State:
     """A controller's life."""
     before = controller.decide
@@ -169,8 +170,8 @@ def control(
                     route or FileRoute(directory),
                     observer or Counting(failing_from),
                     metrics=metrics,
-                    requested=(directory / "asked").exists,
-                    fulfilled=(directory / "asked").unlink,
+                    requested=(directory / asked).exists,
+                    fulfilled=(directory / asked).unlink,
                     clock=time,
                     sleep=time.sleep,
                     failpoint=failpoint,

@@ -67,6 +67,29 @@ def test_killed_at_any_point_it_goes_on_and_comes_to_the_same_end(scenario: str,
         assert looks(directory) == whole, hits[hit - 1]
 
 
+@pytest.mark.parametrize("failing_from", [10**9, 7])
+def test_killed_it_comes_to_the_same_end_by_the_same_evidence(failing_from: int, tmp_path: Path) -> None:
+    """With the decisions that are made in earnest: what is observed once counts once."""
+    (tmp_path / "whole").mkdir()
+    whole = control(tmp_path / "whole", decides=None, failing_from=failing_from)
+    assert whole.phase is (Phase.PROMOTED if failing_from > 100 else Phase.ROLLED_BACK)
+    chance = random.Random(failing_from)
+    code = -9
+    while code:
+        hits = {chance.randint(5, 12)}
+        code = in_a_process(
+            lambda at=hits: control(tmp_path, decides=None, failing_from=failing_from, failpoint=killed_at(at))
+        )
+        assert code in (0, -9)
+    found = remember(read(tmp_path / "journal.jsonl"), "journal")
+    assert (found.state.phase, found.state.reason) == (whole.phase, whole.reason)
+    assert found.state.evidence == whole.evidence
+    assert found.token > 2
+    assert FileRoute(tmp_path).settings == FileRoute(tmp_path / "whole").settings
+    assert not FileRoute(tmp_path).wrong.exists()
+    assert looks(tmp_path) == looks(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_again_and_again_it_still_arrives(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
@@ -244,7 +267,7 @@ def test_metrics_say_where_it_stands(tmp_path: Path) -> None:
 
 
 def test_a_setting_is_a_share_of_three_arms() -> None:
-    assert Setting(0.05).shares == {"candidate": 0.05, "control": 0.05, "baseline": 0.9}
+    assert Setting(0.25).shares == {"candidate": 0.25, "control": 0.25, "baseline": 0.5}
     assert Setting(0.75).shares == {"candidate": 0.75, "control": 0.25, "baseline": 0.0}
     assert Setting(1.0).shares == {"candidate": 1.0, "control": 0.0, "baseline": 0.0}
     assert Fence(1, 9) < Fence(2, 0)
