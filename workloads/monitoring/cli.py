@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import re
 import sys
 import time
@@ -94,9 +93,9 @@ def _log(options: argparse.Namespace) -> None:
         for request in _records(options.input, Request):
             # Whoever reads a file can wait, unlike whoever serves.
             if read % options.batch == 0:
-                log.flush(math.inf)
+                log.flush(None)
             read, taken = read + 1, taken + log.record(request)
-        log.close(math.inf)
+        log.close(None)
     print(f"{read} requests, {taken} of them sampled, {sum(log.dropped.values())} dropped {dict(log.dropped)}")
     if log.dropped:
         raise MonitoringError(f"{sum(log.dropped.values())} requests were dropped: {dict(log.dropped)}")

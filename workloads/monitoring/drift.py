@@ -119,14 +119,15 @@ def drift(
     skipped: list[ColumnDrift] = []
     whole: list[str] = []
     for name in baseline:
-        values = [side[name][np.isfinite(side[name])] for side in (baseline, window)]
-        counts = (len(values[0]), len(values[1]))
-        totals = (len(baseline[name]), len(window[name]))
+        there = [np.isfinite(side[name]) for side in (baseline, window)]
+        counts = (int(there[0].sum()), int(there[1].sum()))
+        totals = (len(there[0]), len(there[1]))
         if min(totals) < policy.least_rows:
             skipped.append(_skipped(name, counts, f"{min(totals)} rows, at least {policy.least_rows} are needed"))
         elif counts == totals:
             whole.append(name)
         else:
+            values = [side[name][kept] for side, kept in zip((baseline, window), there, strict=True)]
             judged.append(_with_missing(name, values, counts, totals, policy))
     if whole:
         # All at once: nearly every column of a log is complete.

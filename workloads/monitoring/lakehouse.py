@@ -30,6 +30,8 @@ PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
     "write.parquet.compression-codec": "zstd",
+    # A batch adds a manifest; a hundred of them become one, so that planning a read stays quick.
+    "commit.manifest-merge.enabled": "true",
     # Whoever commits at the same time makes the others try again.
     "commit.retry.num-retries": "10",
 }
@@ -54,14 +56,20 @@ class Lake:
     ) -> None:
         """`properties` are pyiceberg's, of the catalog and of what reads and writes files. Makes nothing yet."""
         from pyiceberg.catalog import load_catalog
+        from sqlalchemy.exc import OperationalError
 
         self.namespace, self.tables = namespace, tables
         self.place = properties.get("warehouse") or properties.get("uri") or "catalog"
+        given = {"py-io-impl": _PYARROW, **properties}
         with self.failures():
             try:
-                self.catalog = load_catalog("monitoring", **{"py-io-impl": _PYARROW, **properties})
+                try:
+                    self.catalog = load_catalog("monitoring", **given)
+                except OperationalError:
+                    # Another process made SQLite's tables just now, between this one's look and its own attempt.
+                    self.catalog = load_catalog("monitoring", **given)
             except (ValueError, KeyError) as error:
-                raise ArgumentError(f"catalog {dict(properties)}: {error}") from None
+                raise ArgumentError(f"catalog of {', '.join(sorted(properties))}: {error}") from None
 
     def append(self, table: str, rows: Sequence[Mapping[str, Any]], batch: str) -> bool:
         """Append rows in one commit; False if a batch of that name is there already.

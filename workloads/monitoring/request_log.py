@@ -107,8 +107,8 @@ class RequestLog:
         self._drop(reason, request.model)
         return False
 
-    def flush(self, timeout_s: float = 60.0) -> bool:
-        """Wait until all that was recorded before is written or dropped; False if that takes longer."""
+    def flush(self, timeout_s: float | None = 60.0) -> bool:
+        """Wait until all that was recorded before is written or dropped; False if that takes longer. None: for ever."""
         with self._changed:
             self._flushing += 1
             self._changed.notify_all()
@@ -117,7 +117,7 @@ class RequestLog:
             finally:
                 self._flushing -= 1
 
-    def close(self, timeout_s: float = 60.0) -> bool:
+    def close(self, timeout_s: float | None = 60.0) -> bool:
         """Take no more, and flush."""
         with self._changed:
             self._closed = True

@@ -32,7 +32,8 @@ def compare(reference: np.ndarray, current: np.ndarray, bins: int = PSI_BINS) ->
     Column by column, so that one is in the processor's cache for all that is asked of it.
     """
     n, m = reference.shape[1], current.shape[1]
-    steps = np.arange(1, m + 1) / m
+    positions = np.arange(m)
+    steps = (positions + 1) / m
     shares, at_reference, at_current = _quantile_steps(n, m)
     ranks = np.arange(1, bins) * n // bins
     ks, wasserstein = np.empty(len(reference)), np.empty(len(reference))
@@ -41,7 +42,9 @@ def compare(reference: np.ndarray, current: np.ndarray, bins: int = PSI_BINS) ->
     for column, (unsorted_reference, unsorted_current) in enumerate(zip(reference, current, strict=True)):
         ours, theirs = np.sort(unsorted_reference), np.sort(unsorted_current)
         # Distribution functions differ most at a value of `theirs`, or just before it.
-        above = np.searchsorted(ours, theirs, "right")
+        # How many of `ours` are up to each: a stable sort merges what is sorted, quicker than a search for each.
+        merged = np.concatenate([ours, theirs]).argsort(kind="stable")
+        above = np.flatnonzero(merged >= n) - positions
         below = above
         if np.any(ours[np.maximum(above - 1, 0)] == theirs):
             below = np.searchsorted(ours, theirs, "left")
