@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,18 @@ from workloads.pipelines.definition import RETRAIN
 from workloads.pipelines.errors import EXIT_CODES, REJECTED, PipelineError, on_disk
 
 TARGETS = ("airflow", "kubeflow", "sagemaker")
+SETTINGS = (
+    ("image", "", "of the workloads; without one, Airflow starts tasks in shells"),
+    ("python", "", "the interpreter of tasks in shells"),
+    ("directory", "", "where tasks in shells are started"),
+    ("namespace", "pipelines", "of pods"),
+    ("service-account", "pipelines", "of pods"),
+    ("signing-key", "", "for shells a path; for pods a secret with key.pem; for SageMaker an S3 prefix with key.pem"),
+    ("schedule", "", "cron, in UTC, of Airflow"),
+    ("role", "", "ARN of the role that SageMaker takes"),
+    ("kms-key", "", "ARN of the key for SageMaker's volumes"),
+)
+"""Of `runners.settings.Settings`: option, default, help."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
     begin = command("begin", "begin a run; steps follow")
     _add_run(begin)
+    begin.add_argument("--overrides", default="", metavar="JSON", help="parameters by name, before which others yield")
     given.add_arguments(begin)
 
     step = command("step", "do a step of a run, unless it is done")
@@ -37,11 +51,25 @@ def parser() -> argparse.ArgumentParser:
 
     gate = command("gate", f"whether the candidate may go on: exits with 0, or with {REJECTED} where it was rejected")
     _add_run(gate)
-    gate.add_argument("--answer", type=Path, metavar="FILE", help="write `true` or `false` there, and exit with 0")
+    gate.add_argument(
+        "--answer", type=Path, metavar="FILE", help="exit with 0 and write `true` or `false`, or an object of it"
+    )
 
     status = command("status", "what a run has come to")
     _add_run(status)
     status.add_argument("--json", action="store_true", help="for programs")
+
+    exporter = command("exporter", "serve metrics of all runs for Prometheus, until it is stopped")
+    exporter.add_argument("--runs", required=True, metavar="DIR|URL", help="the directory or prefix that has the runs")
+    exporter.add_argument("--port", type=int, default=9465, help="(default %(default)s)")
+
+    compile = command("compile", "write the pipeline as Airflow, Kubeflow Pipelines or SageMaker reads it")
+    compile.add_argument("--target", required=True, choices=TARGETS)
+    compile.add_argument("--output", required=True, type=Path, metavar="FILE", help="retrain.py, .yaml or .json")
+    _add_run(compile, "with {run} in it, which every run replaces by its own name")
+    for option, default, help in SETTINGS:
+        compile.add_argument(f"--{option}", default=default, help=help + (f" (default {default})" if default else ""))
+    given.add_arguments(compile)
 
     key = command("key", "make a key that versions are signed with")
     key.add_argument("--output", type=Path, required=True, metavar="PEM", help="the private key; beside it the public")
@@ -84,7 +112,8 @@ def _run(options: argparse.Namespace) -> int:
 def _begin(options: argparse.Namespace) -> int:
     from workloads.pipelines.begin import begin
 
-    run, fresh = begin(options.run, given.from_options(options))
+    parameters = given.from_options(options).with_overrides(options.overrides)
+    run, fresh = begin(options.run, parameters)
     print(f"{run.id} {'begins' if fresh else 'goes on'} at {run.store.url}; it makes version {run.resolved['version']}")
     return 0
 
@@ -119,7 +148,10 @@ def _gate(options: argparse.Namespace) -> int:
     if options.answer:
         with on_disk(options.answer):
             options.answer.parent.mkdir(parents=True, exist_ok=True)
-            options.answer.write_text(json.dumps(verdict["accepted"]))
+            accepted = verdict["accepted"]
+            options.answer.write_text(
+                json.dumps({"accepted": accepted} if options.answer.suffix == ".json" else accepted)
+            )
         return 0
     return 0 if verdict["accepted"] else REJECTED
 
@@ -130,6 +162,25 @@ def _status(options: argparse.Namespace) -> int:
 
     found = status(Run.open(options.run))
     print(json.dumps(found.to_json(), indent=1) if options.json else "\n".join(found.lines()))
+    return 0
+
+
+def _exporter(options: argparse.Namespace) -> int:
+    from workloads.pipelines.metrics import serve
+
+    return serve(options.runs, options.port)
+
+
+def _compile(options: argparse.Namespace) -> int:
+    from workloads.pipelines.runners.settings import Settings
+
+    names = {option: option.replace("-", "_") for option, _, _ in SETTINGS}
+    settings = Settings(
+        options.run, given.from_options(options), **{name: getattr(options, name) for name in names.values()}
+    )
+    runner = importlib.import_module(f"workloads.pipelines.runners.{options.target}")
+    for path in runner.compile(options.output, settings):
+        print(path)
     return 0
 
 
@@ -165,10 +216,9 @@ def _roll_back(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_run(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--run", required=True, metavar="DIR|URL", help="where the run is kept: a directory, or s3://, gs://, az://"
-    )
+def _add_run(command: argparse.ArgumentParser, more: str = "") -> None:
+    help = f"where the run is kept: a directory, or s3://, gs://, az:// {more}".strip()
+    command.add_argument("--run", required=True, metavar="DIR|URL", help=help)
 
 
 _COMMANDS = {
@@ -177,6 +227,8 @@ _COMMANDS = {
     "step": _step,
     "gate": _gate,
     "status": _status,
+    "exporter": _exporter,
+    "compile": _compile,
     "key": _key,
     "promote": _promote,
     "roll-back": _roll_back,

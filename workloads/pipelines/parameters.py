@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -81,6 +82,20 @@ class Parameters:
         if unknown := set(found) - known:
             raise ArgumentError(f"{place}: parameter {min(unknown)!r} is not known to this version")
         return cls(**found)
+
+    def with_overrides(self, text: str) -> Parameters:
+        """With other values for some, from a JSON object by name: what whoever starts a run wants otherwise."""
+        try:
+            found = json.loads(text or "{}")
+        except ValueError as error:
+            raise ArgumentError(f"--overrides: not JSON: {error}") from None
+        if not isinstance(found, dict):
+            raise ArgumentError(f"--overrides: {text!r}: expected a JSON object of parameters")
+        values = self.to_json()
+        for name, value in found.items():
+            known = name.replace("-", "_")
+            values[known] = {**values.get(known, {}), **value} if isinstance(value, dict) else value
+        return Parameters.from_json(values, "--overrides")
 
     def words(self) -> list[str]:
         """As arguments of a command line; what is as by default is left out."""

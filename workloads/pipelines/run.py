@@ -3,6 +3,7 @@
     RUN/pipeline.json                         parameters, and what they came to when the run began
     RUN/steps/<step>/<key>/<attempt>/…        artifacts
     RUN/steps/<step>/<key>.json               the marker: written last, and once; a step without one is not done
+    RUN/last/<step>.json                      the newest marker, for whoever reads it with another version of the code
 
 The key is a digest of the step, its code, the parameters that it reads and its inputs. So a step is done again when one
 of these has changed, and only then; of two that do the same at once, the first to write the marker counts.
@@ -123,6 +124,20 @@ class Run:
                 self._done[step.name] = Done(**json.loads(text))
         return self._done.get(step.name)
 
+    def newest(self) -> dict[str, Done | None]:
+        """The marker of each step as it was done last, by whatever code; None where not with these parameters, or not
+        of what the steps before it have made last."""
+        found: dict[str, Done | None] = {}
+        made: dict[str, str] = {}
+        for step in self.pipeline.steps:
+            text = self.store.read(f"last/{step.name}.json")
+            done = Done(**json.loads(text)) if text else None
+            if done and (done.parameters != self.values(step) or done.inputs != {n: made.get(n) for n in step.inputs}):
+                done = None
+            found[step.name] = done
+            made |= done.digests() if done else {}
+        return found
+
     def _inputs(self, step: Step) -> dict[str, str] | None:
         found = {}
         for name in step.inputs:
@@ -136,20 +151,19 @@ class Run:
 
     def place(self, artifact: str) -> str:
         """Path or URL of an artifact. NotReady where it is not there yet."""
-        done, step = self._made(artifact)
-        return f"{self.store.url}/steps/{step.name}/{done.key}/{done.attempt}/{artifact}"
+        return f"{self.store.url}/{self._name(self._made(artifact)[0], artifact)}"
 
     def artifact(self, name: str, directory: Path) -> Path:
         """An artifact as local files; they are copied into `directory` where the run is in an object store."""
-        done, step = self._made(name)
-        return self.store.have(
-            f"steps/{step.name}/{done.key}/{done.attempt}/{name}", as_files(done.outputs[name]), directory
-        )
+        done, _ = self._made(name)
+        return self.store.have(self._name(done, name), as_files(done.outputs[name]), directory)
 
-    def document(self, name: str) -> Any:
-        """An artifact that is one file of JSON."""
-        with tempfile.TemporaryDirectory() as directory:
-            return json.loads(self.artifact(name, Path(directory)).read_bytes())
+    def document(self, done: Done, name: str) -> Any:
+        """An artifact that is one file of JSON, as a step has made it."""
+        return json.loads(self.store.read(self._name(done, name)) or "null")
+
+    def _name(self, done: Done, artifact: str) -> str:
+        return f"steps/{done.step}/{done.key}/{done.attempt}/{artifact}"
 
     def _made(self, artifact: str) -> tuple[Done, Step]:
         step = self.pipeline.maker(artifact)
@@ -176,12 +190,14 @@ class Run:
         with self._working(step, key) as work:
             # Another attempt may have ended while this one waited for the directory.
             if (found := self.done(step)) is not None:
+                self.store.write(f"last/{step.name}.json", _json(vars(found)))
                 return found, False
             started, since = now(), clock()
             try:
                 made = self._perform(step, key, work, say)
             except PipelineError as error:
-                self.store.write(f"failures/{step.name}.json", _json({"at": now(), "key": key, "reason": str(error)}))
+                failure = {"at": now(), "parameters": self.values(step), "reason": str(error)}
+                self.store.write(f"failures/{step.name}.json", _json(failure))
                 raise
             wall_s = clock() - since
             done = Done(
@@ -194,6 +210,7 @@ class Run:
             if not self.store.create(f"steps/{step.name}/{key}.json", _json(vars(done))):
                 # Whoever was faster has said what counts.
                 return self._made(step.outputs[0])[0], False
+            self.store.write(f"last/{step.name}.json", _json(vars(done)))
             return done, True
 
     def _perform(self, step: Step, key: str, work: Path, say: Callable[[str], None]) -> dict[str, Any]:

@@ -64,9 +64,9 @@ class Status:
 
 def status(run: Run) -> Status:
     """Raises StoreFailed, DiskFailed."""
-    steps = {step.name: run.done(step) for step in run.pipeline.steps}
+    steps = run.newest()
     outcome, reasons = UNFINISHED, tuple[str, ...]()
-    verdict = verdict_of(run)
+    verdict = _verdict(run, steps[run.pipeline.gate.after])
     if all(steps.values()):
         outcome = REGISTERED
     elif verdict and not verdict["accepted"]:
@@ -74,18 +74,19 @@ def status(run: Run) -> Status:
     else:
         missing = next(step for step in run.pipeline.steps if steps[step.name] is None)
         text = run.store.read(f"failures/{missing.name}.json")
-        # Of another attempt with other parameters, it says nothing of this one.
-        if text and (failure := json.loads(text))["key"] == run.key(missing):
+        # Of an attempt with other parameters, it says nothing.
+        if text and (failure := json.loads(text))["parameters"] == run.values(missing):
             outcome, reasons = FAILED, (f"{missing.name}: {failure['reason']}",)
     return Status(run.id, run.store.url, outcome, reasons, steps, run.begun)
 
 
 def verdict_of(run: Run) -> dict[str, Any] | None:
     """The gate's answer; None where the evaluation is not done."""
-    if run.done(run.pipeline.step(run.pipeline.gate.after)) is None:
-        return None
-    found: dict[str, Any] = run.document(run.pipeline.gate.verdict)
-    return found
+    return _verdict(run, run.done(run.pipeline.step(run.pipeline.gate.after)))
+
+
+def _verdict(run: Run, done: Done | None) -> dict[str, Any] | None:
+    return run.document(done, run.pipeline.gate.verdict) if done else None
 
 
 def _short(value: Any) -> str:
