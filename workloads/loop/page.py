@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -108,14 +109,13 @@ def _time(story: Story) -> Time:
 
 def _marks(story: Story) -> list[Mark]:
     """Moments that explain what the curves do."""
+    # The traffic shifts at the end of its stage, which has watched it until then.
     marks = [
-        Mark(stage.began, stage.title)
-        for stage in story.stages.values()
-        if stage.name in ("shift",) and stage.state != stories.WAITING
+        Mark(stage.began + stage.seconds, "the traffic shifts")
+        for name, stage in story.stages.items()
+        if name == "shift" and stage.state == stories.DONE
     ]
-    marks += [
-        Mark(event["at"], "retraining begins: " + event["says"]) for event in story.of("trigger") if event["fired"]
-    ]
+    marks += [Mark(event["at"], "retraining begins") for event in story.of("trigger") if event["fired"]]
     marks += [
         Mark(
             event["at"], f"{event['version']}: {event['outcome']}", "good" if event["outcome"] == "promoted" else "bad"
@@ -141,7 +141,7 @@ def _traffic(story: Story) -> str:
         return ""
     at, marks = _time(story), _marks(story)
     names = [name for name in ARMS if any(name in event["arms"] for event in traffic)]
-    bits = {name: [(e["at"], e["arms"][name]["bits"]) for e in traffic if name in e["arms"]] for name in names}
+    bits = {name: _smooth(traffic, name) for name in names}
     slow = {name: [(e["at"], e["arms"][name]["p99_s"] * 1000) for e in traffic if name in e["arms"]] for name in names}
     weights = [(event["at"], event["weights"]) for event in story.of("weights")]
     order = [arm for arm in ARMS if any(arm in each for _, each in weights)]
@@ -152,7 +152,7 @@ def _traffic(story: Story) -> str:
     drawn = [
         shares(at, weights, order, title="Traffic weights", marks=marks),
         _line(
-            at, marks, _smooth(bits), "Quality of the answers", "bits per byte (lower is better)", height=190, low=None
+            at, marks, bits, "Quality of the answers", "bits per byte (lower is better)", height=190, low=None
         ),
         _line(at, marks, english, "English among the requests", "%", height=110),
         _line(at, marks, served, "Requests answered", "a second"),
@@ -181,19 +181,14 @@ def _legend(story: Story, marks: Sequence[Mark]) -> str:
     return "Lines across: " + "; ".join(told) + "." if told else ""
 
 
-def _smooth(series: dict[str, list[tuple[float, float]]], width: int = 5) -> dict[str, list[tuple[float, float]]]:
-    """Means of so many seconds: a second has too few requests to see a difference by."""
-    return {
-        name: [
-            (
-                at,
-                sum(value for _, value in points[max(0, i - width + 1) : i + 1])
-                / len(points[max(0, i - width + 1) : i + 1]),
-            )
-            for i, (at, _) in enumerate(points)
-        ]
-        for name, points in series.items()
-    }
+def _smooth(traffic: Sequence[Event], name: str, width: int = 5) -> list[tuple[float, float]]:
+    """Bits per byte of the requests of the last seconds: one second has too few to see a difference by."""
+    told = [(event["at"], event["arms"][name]) for event in traffic if name in event["arms"]]
+    points = []
+    for number, (at, _) in enumerate(told):
+        last = [arm for when, arm in told[: number + 1] if when > at - width]
+        points.append((at, sum(arm["bits"] * arm["answered"] for arm in last) / sum(arm["answered"] for arm in last)))
+    return points
 
 
 # ---- decisions
@@ -205,11 +200,12 @@ TESTS = {"ks": "KS", "psi": "PSI", "wasserstein": "Wasserstein", "mmd": "MMD", "
 def _drift(story: Story) -> str:
     body = ""
     if triggers := story.of("trigger"):
-        rows = [
-            (_at(story, event), "retrain" if event["fired"] else "no", event["reason"], event["says"])
-            for event in triggers
-        ]
-        body += _table(("time", "retrain?", "reason", "because"), rows)
+        rows = []
+        for reason, group in itertools.groupby(triggers, key=lambda event: (event["fired"], event["reason"])):
+            looks = list(group)
+            when = " to ".join(dict.fromkeys((_at(story, looks[0]), _at(story, looks[-1]))))
+            rows.append((when, str(len(looks)), "retrain" if reason[0] else "no", reason[1], looks[-1]["says"]))
+        body += _table(("time", "looks", "retrain?", "reason", "because, at the last of them"), rows)
     for event in _telling(story):
         tests = [test for test in TESTS if any(test in row["effects"] for row in event["rows"])]
         drifts = [
@@ -293,12 +289,17 @@ def _rollout(story: Story, name: str) -> str:
         (
             _at(story, event), event["action"], event["reason"], event["says"],
             f"{event['seen']['candidate']} / {event['seen']['beside']} / {event['seen']['pairs']}",
-            "; ".join(_measured(guardrail, one) for guardrail, one in event["guardrails"].items()),
+            "; ".join(words for one, found in event["guardrails"].items() if (words := _measured(one, found))),
         )
         for event in decisions
     ]  # fmt: skip
-    head = ("time", "action", "reason", "then", "candidate / control / pairs", "evidence so far")
-    return body + _table(head, rows)
+    head = ("time", "action", "reason", "then", "candidate / control / pairs", "evidence so far; 1 is enough")
+    changes = [row for row in rows if row[1] != "watch"]
+    return (
+        body
+        + _table(head, changes)
+        + f"<details><summary>All {len(rows)} looks</summary>{_table(head, rows)}</details>"
+    )
 
 
 def _mark(decision: Event) -> str:
@@ -306,13 +307,16 @@ def _mark(decision: Event) -> str:
 
 
 def _measured(name: str, one: dict[str, Any]) -> str:
+    """Nothing, as long as nothing was measured."""
     found = name.replace("_", " ")
-    if "difference" in one:
+    if one.get("pairs"):
         found += f" {one['difference']:+.3f} bits per byte on {one['pairs']:,}"
     elif "baseline_s" in one and "candidate_s" in one:
         found += f" {one['candidate_s'] * 1000:.1f} against {one['baseline_s'] * 1000:.1f} ms"
-    elif "baseline" in one:
+    elif "baseline" in one and (one["alarm"] or one["proof"]):
         found += f" {one['candidate']:.2%} against {one['baseline']:.2%}"
+    else:
+        return ""
     proof = "proven" if one["proven"] else f"proof {one['proof']:.2f}"
     return f"{found} (alarm {one['alarm']:.2f}, {proof})"
 
@@ -348,7 +352,8 @@ def _costs(story: Story) -> str:
         )  # fmt: skip
     return body + (
         f'<p class="note">At {CORE_HOUR_USD} USD a vCPU-hour, what a cloud asks where seconds are paid for; '
-        "this machine cost nothing.</p>"
+        "this machine cost nothing. Steps are priced by their seconds and the CPUs that they ask for in a cluster, "
+        "stages by the CPU seconds that they used here.</p>"
     )
 
 

@@ -59,4 +59,6 @@ tr.sum td { font-weight: 600; }
 tr.strong td { color: var(--bad); }
 code { font-size: 12px; background: var(--panel); padding: 1px 5px; border-radius: 4px; }
 a { color: var(--champion); }
+details { margin: 8px 0; }
+summary { cursor: pointer; color: var(--dim); font-size: 13px; }
 """

@@ -53,9 +53,9 @@ class Retraining:
 
     def finish(self) -> dict[str, Any]:
         """Wait until it has ended; the registration that it came to. Raises LoopError if it was rejected or failed."""
-        self.until("register")
+        done = self.until("register")
         self.program.finish(STEP_S)
-        found: dict[str, Any] = Run.open(str(self._place)).document("registration")
+        found: dict[str, Any] = Run.open(str(self._place)).document(done, "registration")
         return found
 
     def _look(self) -> dict[str, Done]:
@@ -136,6 +136,7 @@ def parameters(
             "optimizer.learning_rate": "0.003",
         },
         champion=champion,
+        evaluation_tokens=512,
         margin=0.05,
         quantization_limit=0.05,
         model=NAME,

@@ -139,7 +139,8 @@ class Rolling:
             )
         if "difference" in found.get("quality", {}):
             quality = found["quality"]
-            words += f"; {quality['difference']:+.2f} bits per byte on {quality['pairs']:,} texts that both scored"
+            sign = "worse" if quality["difference"] > 0 else "better"
+            words += f"; {abs(quality['difference']):.2f} bits per byte {sign} on {quality['pairs']:,} texts of both"
         return f"{words}; it answered {self._answered:,} requests"
 
 

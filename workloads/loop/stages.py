@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import logging
 import os
 import sys
 import threading
@@ -94,6 +95,7 @@ def train(loop: Loop) -> str:
     loop.library = library()
     signing.make_key(loop.output / "signing.pem")
     corpus = loop.library.write([CODE], loop.output / "data/first")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     # MLflow makes its database in ten seconds, which training leaves time for.
     threading.Thread(target=lambda: Registry(loop.mlflow).aliases(NAME), name="mlflow", daemon=True).start()
     loop.say("learning the code of Python's standard library")

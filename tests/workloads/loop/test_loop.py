@@ -74,7 +74,7 @@ def test_the_whole_loop_with_its_promotion_and_its_rollback(tmp_path: Path) -> N
     traffic = told.of("traffic")[-1]
     assert traffic["asked"] == traffic["answered"] > 500
     assert traffic["failed"] == 0
-    assert 0 < traffic["harmed"] == rolled_back["answered"]
+    assert 0 < rolled_back["answered"] <= traffic["harmed"]
     assert Registry(f"sqlite:///{output}/mlflow.db").aliases("language")["champion"] == "2"
 
     # What was decided can be decided again, from what was seen.
