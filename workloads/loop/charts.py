@@ -210,10 +210,9 @@ def _ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(number * step, 10) for number in range(first, last + 1)]
 
 
-def sparkline(values: Sequence[float], width: int) -> str:
-    """The last values as blocks of text, the highest the tallest."""
-    shown = [value for value in values if math.isfinite(value)][-width:]
-    if not shown:
-        return ""
-    least, most = min(shown), max(shown)
-    return "".join("▁▂▃▄▅▆▇█"[round((value - least) / ((most - least) or 1.0) * 7)] for value in shown)
+def sparkline(values: Sequence[float], low: float, high: float) -> str:
+    """A block of text a value, `high` the tallest; a space where there is none."""
+    return "".join(
+        "▁▂▃▄▅▆▇█"[round((value - low) / ((high - low) or 1.0) * 7)] if math.isfinite(value) else " "
+        for value in values
+    )

@@ -151,9 +151,7 @@ def _traffic(story: Story) -> str:
     english = {"English": [(e["at"], e["prose"] * 100) for e in traffic]}
     drawn = [
         shares(at, weights, order, title="Traffic weights", marks=marks),
-        _line(
-            at, marks, bits, "Quality of the answers", "bits per byte (lower is better)", height=190, low=None
-        ),
+        _line(at, marks, bits, "Quality of the answers", "bits per byte (lower is better)", height=190, low=None),
         _line(at, marks, english, "English among the requests", "%", height=110),
         _line(at, marks, served, "Requests answered", "a second"),
         _line(at, marks, slow, "99th percentile of each second", "ms"),

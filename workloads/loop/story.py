@@ -58,6 +58,8 @@ class Story:
                 stage.log = event.get("log", "")
         elif kind == "say" and event["stage"] in self.stages:
             self.stages[event["stage"]].says = event["text"]
+        elif kind in ("trigger", "decision") and self.running:
+            self.running.says = event["says"]
 
     def of(self, kind: str) -> list[Event]:
         return self.told.get(kind, [])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
+from collections.abc import Mapping
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -23,6 +25,7 @@ SIGNS = {
     stories.FAILED: ("✗", "bold red"),
 }
 ARMS = {"champion": "blue", "candidate": "yellow"}
+"""Colours."""
 BAR = 40
 
 
@@ -63,11 +66,11 @@ class View:
 
 def picture(story: Story) -> RenderableType:
     """Stages, traffic, and what is being decided."""
-    table = Table.grid(padding=(0, 1))
+    table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(width=1)
-    table.add_column(width=24, no_wrap=True)
-    table.add_column(width=6, justify="right")
-    table.add_column(overflow="ellipsis", no_wrap=True)
+    table.add_column(width=18, no_wrap=True)
+    table.add_column(width=5, justify="right", no_wrap=True)
+    table.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
     for stage in story.stages.values():
         sign, style = SIGNS[stage.state]
         took = stage.seconds if stage.state != stories.RUNNING else story.now - stage.began
@@ -94,19 +97,30 @@ def _traffic(story: Story) -> list[RenderableType]:
     rows.append(line.append(f"; {traffic['prose']:.0%} of them English"))
     if weights := story.last("weights"):
         bar = Text.assemble(("weights   ", "bold"))
-        for arm, share in sorted(weights["weights"].items()):
+        for arm, share in _arms(weights["weights"]):
             bar.append("█" * round(share * BAR), ARMS.get(arm, "magenta"))
-        bar.append("  " + ", ".join(f"{arm} {share:.0%}" for arm, share in sorted(weights["weights"].items())))
+        bar.append("  " + ", ".join(f"{arm} {share:.0%}" for arm, share in _arms(weights["weights"])))
         rows.append(bar)
-    for arm in sorted({name for event in story.of("traffic")[-60:] for name in event["arms"]}):
-        values = [event["arms"][arm]["bits"] for event in story.of("traffic") if arm in event["arms"]]
-        rows.append(
-            Text.assemble(
-                ("quality   ", "bold"), (sparkline(values, BAR), ARMS.get(arm, "magenta")),
-                f"  {values[-1]:.2f} bits per byte, {arm}",
-            )
-        )  # fmt: skip
+    recent = story.of("traffic")[-BAR:]
+    shown = {
+        arm: [event["arms"][arm]["bits"] if arm in event["arms"] else math.nan for event in recent] for arm in ARMS
+    }
+    bits = [value for values in shown.values() for value in values if value == value]
+    for arm, values in shown.items():
+        # Before it had requests at all, a candidate has no line.
+        if any(value == value for value in values):
+            last = [value for value in values if value == value][-1]
+            rows.append(
+                Text.assemble(
+                    ("quality   ", "bold"), (sparkline(values, min(bits), max(bits)).ljust(BAR), ARMS[arm]),
+                    f"  {arm} {last:.2f} bits per byte",
+                )
+            )  # fmt: skip
     return rows
+
+
+def _arms(weights: Mapping[str, float]) -> list[tuple[str, float]]:
+    return [(arm, weights[arm]) for arm in ARMS if arm in weights]
 
 
 def _decision(story: Story) -> list[RenderableType]:
@@ -123,7 +137,16 @@ def headline(event: Event) -> str:
         return f"{'retrain' if event['fired'] else 'no retraining'}: {event['says']}"
     if event["kind"] == "outcome":
         return f"{event['rollout']}: {event['outcome']}: {event['says']}"
-    return f"{event['rollout']}: {event['action']}: {event['says']}"
+    words = f"{event['rollout']}: {event['action']} ({event['reason']}): {event['says']}"
+    tests = {name.replace("_", " "): one for name, one in event["guardrails"].items()}
+    if alarm := [name for name, one in tests.items() if one["alarm"] >= 1]:
+        return f"{words}; worse: {', '.join(alarm)}"
+    if not any(one["proof"] for one in tests.values()):
+        return words
+    told = [
+        f"{name} {'yes' if one['proven'] else format(max(0.0, one['proof']), '.0%')}" for name, one in tests.items()
+    ]
+    return f"{words}; proven no worse: {', '.join(told)}"
 
 
 def _same(event: Event, story: Story) -> bool:
@@ -150,7 +173,7 @@ def plain(event: Event, story: Story) -> list[str]:
     if kind in ("trigger", "decision", "outcome"):
         return [f"{at}    {headline(event)}"]
     if kind == "weights":
-        return [f"{at}    weights: " + ", ".join(f"{a} {w:.0%}" for a, w in sorted(event["weights"].items()))]
+        return [f"{at}    weights: " + ", ".join(f"{a} {w:.0%}" for a, w in _arms(event["weights"]))]
     if kind == "run" and event["state"] != stories.RUNNING:
         return [f"{at}  {event['state']}: {event.get('says', '')}"]
     return []

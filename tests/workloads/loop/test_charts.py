@@ -81,6 +81,6 @@ def test_an_axis_has_a_dozen_ticks_at_most_and_at_least_one(start: float, length
 
 def test_clocks_and_sparklines() -> None:
     assert [clock(seconds) for seconds in (0, 59.9, 65, 600)] == ["0:00", "0:59", "1:05", "10:00"]
-    assert sparkline([1, 2, 3, float("nan"), 8], 3) == "▁▂█"
-    assert sparkline([2.0, 2.0], 5) == "▁▁"
-    assert sparkline([], 5) == ""
+    assert sparkline([1, 2, float("nan"), 8], 1, 8) == "▁▂ █"
+    assert sparkline([2.0, 2.0], 2.0, 2.0) == "▁▁"
+    assert sparkline([], 0, 1) == ""
