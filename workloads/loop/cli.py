@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     # Before torch or a server starts: on few cores, more threads than cores make everything slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # It tells each table that it makes, in the middle of the live view.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     try:
         if options.what == "page":
             from workloads.loop import events, page, story

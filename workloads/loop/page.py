@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
+from workloads.loop import page_decisions as decisions
+from workloads.loop import page_words as words
 from workloads.loop import story as stories
 from workloads.loop.charts import Mark, Points, Time, bars, clock, lines, shares
 from workloads.loop.events import Event
@@ -35,9 +35,9 @@ def html(story: Story) -> str:
         _head(story),
         _section("Timeline", _timeline(story)),
         _section("Traffic and quality", _traffic(story)),
-        _section("Drift, and the decision to retrain", _drift(story)),
-        _section("Evaluation", _evaluation(story)),
-        *(_section(f"Rollout of {name}", _rollout(story, name)) for name in _rollouts(story)),
+        _section("Drift, and the decision to retrain", decisions.drift(story)),
+        _section("Evaluation", decisions.evaluation(story)),
+        *(_section(f"Rollout of {name}", decisions.rollout(story, name)) for name in decisions.rollouts(story)),
         _section("What it cost", _costs(story)),
         _section("Prometheus", _prometheus(story)),
         _section("Files", _files(story)),
@@ -189,136 +189,6 @@ def _smooth(traffic: Sequence[Event], name: str, width: int = 5) -> list[tuple[f
     return points
 
 
-# ---- decisions
-
-
-TESTS = {"ks": "KS", "psi": "PSI", "wasserstein": "Wasserstein", "mmd": "MMD", "missing": "missing"}
-
-
-def _drift(story: Story) -> str:
-    body = ""
-    if triggers := story.of("trigger"):
-        rows = []
-        for reason, group in itertools.groupby(triggers, key=lambda event: (event["fired"], event["reason"])):
-            looks = list(group)
-            when = " to ".join(dict.fromkeys((_at(story, looks[0]), _at(story, looks[-1]))))
-            rows.append((when, str(len(looks)), "retrain" if reason[0] else "no", reason[1], looks[-1]["says"]))
-        body += _table(("time", "looks", "retrain?", "reason", "because, at the last of them"), rows)
-    for event in _telling(story):
-        tests = [test for test in TESTS if any(test in row["effects"] for row in event["rows"])]
-        drifts = [
-            (
-                row["column"], *(_number(row["effects"].get(test)) for test in tests), _number(row["q"]),
-                "drifted" if row["drifted"] else "",
-            )
-            for row in sorted(event["rows"], key=lambda row: (not row["drifted"], row["q"]))
-        ]  # fmt: skip
-        before, now = (f"{mean:.2f}" if mean is not None else "unknown" for mean in event["own"])
-        body += (
-            f"<h3>The window that ended at {_at(story, event)}: {escape(event['says'])}; the model's own bits per byte "
-            f"{before} before, {now} then</h3>"
-        )
-        head = ("column", *(TESTS[test] for test in tests), "q value", "")
-        body += _table(head, drifts, strong=lambda row: bool(row[-1]))
-    return body + (
-        '<p class="note">Effects by test; a column has drifted if one of them is large and the q value, after control '
-        "of the false discovery rate over all columns, is small. Drift alone never retrains.</p>"
-        if body
-        else ""
-    )
-
-
-def _telling(story: Story) -> list[Event]:
-    """The last window before the traffic shifted, and the one that retraining began with."""
-    found = [event for event in story.of("drift") if event["rows"]]
-    shifted = story.stages["notice"].began if "notice" in story.stages else 0.0
-    before = [event for event in found if event["at"] <= shifted] if shifted else []
-    return [*before[-1:], *[event for event in found[-1:] if event not in before[-1:]]]
-
-
-def _evaluation(story: Story) -> str:
-    body = ""
-    for event in story.of("evaluation"):
-        rows = [
-            (
-                row["slice"], f"{row['documents']:,}", _number(row["champion"]), _number(row["candidate"]),
-                _change(row["champion"], row["candidate"]), row.get("says", ""),
-            )
-            for row in event["rows"]
-        ]  # fmt: skip
-        word = "passed" if event["passed"] else "did not pass"
-        body += (
-            f"<h3>{escape(event['version'])} against {escape(event['against'])}: {word}. {escape(event['says'])}</h3>"
-        )
-        body += _table(("slice", "documents", "champion", "candidate", "change", ""), rows)
-    return body + (
-        '<p class="note">Bits per byte of documents that neither model learnt; lower is better.</p>' if body else ""
-    )
-
-
-def _rollouts(story: Story) -> list[str]:
-    return list(dict.fromkeys(event["rollout"] for kind in ("decision", "outcome") for event in story.of(kind)))
-
-
-def _rollout(story: Story, name: str) -> str:
-    body = ""
-    for event in story.of("outcome"):
-        if event["rollout"] == name:
-            good = "good" if event["outcome"] == "promoted" else "bad"
-            body += f'<p class="{good}"><b>{escape(event["outcome"])}</b>: {escape(event["says"])}</p>'
-    decisions = [event for event in story.of("decision") if event["rollout"] == name]
-    if not decisions:
-        return body
-    at = Time(decisions[0]["at"] - 1, decisions[-1]["at"] + 1, story.began)
-    marks = [Mark(e["at"], f"{e['action']}: {e['reason']}", _mark(e)) for e in decisions if e["action"] != "watch"]
-    for kind, title in (
-        ("alarm", "Evidence that it is worse; 1: rolled back"),
-        ("proof", "Evidence that it is not worse by the margin; 1, of each: promoted"),
-    ):
-        guardrails = sorted({guardrail for event in decisions for guardrail in event["guardrails"]})
-        series = {
-            one.replace("_", " "): [
-                (e["at"], max(-1.0, e["guardrails"][one][kind])) for e in decisions if one in e["guardrails"]
-            ]
-            for one in guardrails
-        }
-        body += lines(at, series, title=title, unit="", height=150, marks=marks)
-    rows = [
-        (
-            _at(story, event), event["action"], event["reason"], event["says"],
-            f"{event['seen']['candidate']} / {event['seen']['beside']} / {event['seen']['pairs']}",
-            "; ".join(words for one, found in event["guardrails"].items() if (words := _measured(one, found))),
-        )
-        for event in decisions
-    ]  # fmt: skip
-    head = ("time", "action", "reason", "then", "candidate / control / pairs", "evidence so far; 1 is enough")
-    changes = [row for row in rows if row[1] != "watch"]
-    return (
-        body
-        + _table(head, changes)
-        + f"<details><summary>All {len(rows)} looks</summary>{_table(head, rows)}</details>"
-    )
-
-
-def _mark(decision: Event) -> str:
-    return {"promote": "good", "roll-back": "bad"}.get(decision["action"], "")
-
-
-def _measured(name: str, one: dict[str, Any]) -> str:
-    """Nothing, as long as nothing was measured."""
-    found = name.replace("_", " ")
-    if one.get("pairs"):
-        found += f" {one['difference']:+.3f} bits per byte on {one['pairs']:,}"
-    elif "baseline_s" in one and "candidate_s" in one:
-        found += f" {one['candidate_s'] * 1000:.1f} against {one['baseline_s'] * 1000:.1f} ms"
-    elif "baseline" in one and (one["alarm"] or one["proof"]):
-        found += f" {one['candidate']:.2%} against {one['baseline']:.2%}"
-    else:
-        return ""
-    proof = "proven" if one["proven"] else f"proof {one['proof']:.2f}"
-    return f"{found} (alarm {one['alarm']:.2f}, {proof})"
-
-
 # ---- costs, Prometheus, files
 
 
@@ -336,9 +206,9 @@ def _costs(story: Story) -> str:
 
     rows = [row(stage.title, stage.seconds, stage.cpu_seconds) for stage in done]
     rows.append(row("all", sum(s.seconds for s in done), sum(s.cpu_seconds for s in done)))
-    body = _table(("stage", "seconds", "CPU seconds, users' requests included", "US cents"), rows, last=True)
+    body = words.table(("stage", "seconds", "CPU seconds, users' requests included", "US cents"), rows, last=True)
     if steps := story.of("step"):
-        body += "<h3>Steps of the pipeline</h3>" + _table(
+        body += "<h3>Steps of the pipeline</h3>" + words.table(
             ("run", "step", "seconds", "US cents", ""),
             [
                 (
@@ -374,43 +244,3 @@ def _files(story: Story) -> str:
         f'<li><a href="{escape(path)}">{escape(path)}</a> {escape(title)}</li>' for path, title in found.items()
     )
     return f"<ul>{items}</ul>" if items else ""
-
-
-# ---- small things
-
-
-def _at(story: Story, event: Event) -> str:
-    return clock(event["at"] - story.began)
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def _change(before: Any, after: Any) -> str:
-    return f"{after / before - 1:+.1%}" if before and after else ""
-
-
-def _table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], *, last: bool = False, strong: Any = lambda _: False
-) -> str:
-    """`last`: the last row is a sum."""
-    if not rows:
-        return ""
-    titles = "".join(f"<th>{escape(word)}</th>" for word in head) if any(head) else ""
-    body = ""
-    for number, row in enumerate(rows):
-        names = " ".join(
-            word for word, there in (("sum", last and number == len(rows) - 1), ("strong", strong(row))) if there
-        )
-        body += f'<tr class="{names}">' + "".join(f"<td{_kind(cell)}>{escape(cell)}</td>" for cell in row) + "</tr>"
-    top = f"<thead><tr>{titles}</tr></thead>" if titles else ""
-    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
-
-
-def _kind(cell: str) -> str:
-    return ' class="number"' if cell[:1] in "+-0123456789" and cell.strip("+-.,:%e0123456789") == "" else ""

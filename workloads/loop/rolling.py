@@ -20,7 +20,8 @@ from workloads.rollout.shells import LocalRoute, Setting
 from workloads.rollout.spec import Guardrail, Spec, Step
 from workloads.serving.manifest import ModelVersion
 
-MIRROR = 0.5
+MIRROR = 0.25
+"""Of the requests. Copies are work for the candidate alone, so more of them would make it look slow."""
 
 
 def spec(settings: Settings, champion: ModelVersion, candidate: ModelVersion) -> Spec:
@@ -33,7 +34,7 @@ def spec(settings: Settings, champion: ModelVersion, candidate: ModelVersion) ->
         guardrails={
             "errors": Guardrail(margin=0.05, alpha=0.01),
             "p50_latency": Guardrail(margin=1.0, alpha=0.01),
-            "p99_latency": Guardrail(margin=4.0, alpha=0.05),
+            "p99_latency": Guardrail(margin=4.0, alpha=0.03),
             "quality": Guardrail(margin=0.05, alpha=0.01),
         },
         steps=(Step(percent=10, looks=3), Step(percent=50, looks=3)),

@@ -35,8 +35,6 @@ class Settings:
     """Requests a second."""
     before: float = 0.05
     """Share of English at first."""
-    before_s: float = 24.0
-    """Of traffic as the champion learnt it, for monitoring to have something to compare with; at least."""
     shift_s: float = 12.0
     """In which the traffic goes over to the other kind of text."""
     shifted: float = 0.8
@@ -45,8 +43,8 @@ class Settings:
     """Of requests that are judged together."""
     look_s: float = 2.0
     """Between looks of monitoring, and of a rollout's controller."""
-    notice_s: float = 60.0
-    """In which monitoring has to notice; longer is a failure of the loop."""
+    notice_s: float = 120.0
+    """In which monitoring has to find the traffic healthy, and then to notice; longer is a failure of the loop."""
     rollout_s: float = 120.0
     """In which a rollout has to end."""
 
@@ -65,7 +63,6 @@ class Settings:
             spoil_steps=30,
             layers=1,
             width=64,
-            before_s=8.0,
             shift_s=4.0,
             window_s=4.0,
         )

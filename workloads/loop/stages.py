@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import logging
 import os
 import sys
 import threading
@@ -27,9 +26,13 @@ from workloads.loop.world import World
 from workloads.pipelines.registry import Registry
 from workloads.pipelines.steps.sign import KEY
 from workloads.serving import signing
+from workloads.serving.client import Client
 from workloads.serving.manifest import ModelVersion
 from workloads.serving.serve import Server
 from workloads.serving.triton import Triton
+
+WARM = 50
+"""Requests that warm a candidate up."""
 
 
 class Loop:
@@ -95,7 +98,6 @@ def train(loop: Loop) -> str:
     loop.library = library()
     signing.make_key(loop.output / "signing.pem")
     corpus = loop.library.write([CODE], loop.output / "data/first")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     # MLflow makes its database in ten seconds, which training leaves time for.
     threading.Thread(target=lambda: Registry(loop.mlflow).aliases(NAME), name="mlflow", daemon=True).start()
     loop.say("learning the code of Python's standard library")
@@ -182,7 +184,7 @@ def ask_prometheus(loop: Loop) -> None:
 def shift(loop: Loop) -> str:
     settings = loop.settings
     loop.say("traffic as the champion learnt it, watched")
-    healthy = loop.watching.until(settings.before_s * 3, lambda report: report.decision.reason == "healthy", 2.0)
+    healthy = loop.watching.until(settings.notice_s, lambda report: report.decision.reason == "healthy", 2.0)
     if healthy is None:
         raise LoopError("monitoring did not find the traffic healthy before it shifted")
     loop.traffic.shift(settings.shift_s, settings.shifted)
@@ -218,9 +220,19 @@ def evaluate(loop: Loop) -> str:
     return f"{loop.candidate} is no worse than the champion on any slice; int8 made, signed, registered"
 
 
+def serve_candidate(loop: Loop) -> None:
+    """Load it, and have its first answers, which are slow, before anybody waits for one."""
+    server = loop.servers[CANDIDATE]
+    server.take(loop.candidate)
+    texts = loop.library.passages(loop.settings.passage_bytes)[CODE][:WARM]
+    with Client([f"http://{server.triton.http}"]) as client:
+        for text in texts:
+            client.infer(MODEL, {"text_input": [[text]]})
+
+
 def canary(loop: Loop) -> str:
     loop.rollout = rolling.Rolling(loop.settings, loop.log, loop.admin, loop.champion, loop.candidate, loop.output)
-    loop.servers[CANDIDATE].take(loop.candidate)
+    serve_candidate(loop)
     outcome = loop.rollout.run()
     if outcome.phase != "promoted":
         raise LoopError(f"{loop.candidate} was not promoted: {outcome.says}; see {loop.rollout.journal}")
@@ -249,7 +261,7 @@ def spoil(loop: Loop) -> str:
 def catch(loop: Loop) -> str:
     loop.traffic.bad = str(loop.candidate.version)
     loop.rollout = rolling.Rolling(loop.settings, loop.log, loop.admin, loop.champion, loop.candidate, loop.output)
-    loop.servers[CANDIDATE].take(loop.candidate)
+    serve_candidate(loop)
     outcome = loop.rollout.run()
     if outcome.phase != "rolled-back":
         raise LoopError(f"{loop.candidate} was not rolled back: {outcome.says}; see {loop.rollout.journal}")

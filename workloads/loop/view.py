@@ -136,7 +136,7 @@ def headline(event: Event) -> str:
     if event["kind"] == "trigger":
         return f"{'retrain' if event['fired'] else 'no retraining'}: {event['says']}"
     if event["kind"] == "outcome":
-        return f"{event['rollout']}: {event['outcome']}: {event['says']}"
+        return f"{event['rollout']}: {event['says']}"
     words = f"{event['rollout']}: {event['action']} ({event['reason']}): {event['says']}"
     tests = {name.replace("_", " "): one for name, one in event["guardrails"].items()}
     if alarm := [name for name, one in tests.items() if one["alarm"] >= 1]:
