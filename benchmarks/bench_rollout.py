@@ -292,20 +292,20 @@ def main(rollouts: int) -> None:
     print("Quality: median samples until a worse candidate is found, alpha 5 %")
     table(("texts", "bits per byte worse", "pairs", "in each of two arms", "ratio"), rows)
 
-    rows, count = [], 40
-    for name, how in (
-        ("healthy", (BASE, 1.0, 0.0)),
-        ("twice the errors", (2 * BASE, 1.0, 0.0)),
-        ("20 % slower", (BASE, 1.2, 0.0)),
-        ("0.05 bits per byte worse", (BASE, 1.0, 0.05)),
+    rows = []
+    for name, count, how in (
+        ("healthy", 100, (BASE, 1.0, 0.0)),
+        ("twice the errors", 40, (2 * BASE, 1.0, 0.0)),
+        ("20 % slower", 40, (BASE, 1.2, 0.0)),
+        ("0.05 bits per byte worse", 40, (BASE, 1.0, 0.05)),
     ):
         ends = whole(count, rng, *how)
         back = [looks_ for phase, _, looks_ in ends if phase == "rolled-back" or phase == "rolling-back"]
         forth = [looks_ for phase, _, looks_ in ends if phase == "promoted"]
         middle = [f"{np.median(each):g}" if each else "-" for each in (forth, back)]
-        rows.append((name, len(forth), len(back), count - len(forth) - len(back), *middle))
-    print(f"{count} whole rollouts each: 5, 25, 50 %, 1,200 requests a look, four guardrails, alpha 5 % in all")
-    table(("candidate", "promoted", "rolled back", "neither", "looks to promote", "to roll back"), rows)
+        rows.append((name, count, len(forth), len(back), count - len(forth) - len(back), *middle))
+    print("Whole rollouts: 5, 25, 50 %, 1,200 requests a look, four guardrails, alpha 5 % in all")
+    table(("candidate", "rollouts", "promoted", "rolled back", "neither", "looks to promote", "to roll back"), rows)
 
     for alpha, share in false.items():
         verdict(f"% of healthy canaries rolled back at alpha {alpha:.0%}", 100 * share, 100 * alpha)

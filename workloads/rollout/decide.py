@@ -147,8 +147,8 @@ def _held(spec: Spec, state: State, seen: Observation, proven: bool) -> Decision
 
 def _step(spec: Spec, state: State, seen: Observation, index: int, reason: str) -> Decision:
     """Begin a step, or take it up again, as far as its harm budget and the ready replicas go."""
-    known = state.evidence if index == state.step and state.phase is Phase.WAITING and state.step_since else None
-    fresh = known or {**state.evidence, "harm": harm.begin()}
+    again = state.phase is Phase.WAITING and state.step_since is not None
+    fresh = state.evidence if again else {**guardrails.begin_step(state.evidence), "harm": harm.begin()}
     begun = replace(state, phase=Phase.STEPPING, step=index, evidence=fresh)
     if spec.strategy == "rolling":
         begun = replace(begun, replicas=index + 1)

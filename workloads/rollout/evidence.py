@@ -96,6 +96,17 @@ def learn_alone(spec: Spec, evidence: Mapping[str, Any], candidate: Arm) -> dict
     return {**known, "tests": tests}
 
 
+def begin_step(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Deal a third of each alarm's capital anew: what a version cannot bear shows when it gets more traffic, and by
+    then the bets on great harm would have lost nearly all of theirs. Together they keep what they have."""
+    tests = {}
+    for name, test in evidence["tests"].items():
+        weights = sequential.EFFECT_WEIGHTS if name == "quality" else sequential.ODDS_WEIGHTS
+        alarm = sequential.rebalance(np.array(test["alarm"]), weights, np.array(1.0), memory=2.0)
+        tests[name] = {**test, "alarm": alarm.tolist()}
+    return {**evidence, "tests": tests}
+
+
 # ---- one guardrail
 
 
