@@ -9,7 +9,7 @@ with a plain call). To make one:
 
     uv venv /tmp/evidently && uv pip install --python /tmp/evidently/bin/python evidently==0.4.40 "numpy<2" "pandas<2.3"
 
-Run: `.venv/bin/python benchmarks/bench_drift.py --evidently /tmp/evidently/bin/python` (a minute).
+Run: `.venv/bin/python benchmarks/bench_drift.py --evidently /tmp/evidently/bin/python` (two minutes).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from workloads.monitoring.drift import EMBEDDING, DriftPolicy, drift
 
 COLUMNS, ROWS = 20, 10_000
 TURNS, ROUNDS = 4, 10
-SIMULATIONS, SIMULATED_ROWS = 600, 1_000
+SIMULATIONS, SIMULATED_ROWS = 400, 1_000
 ONLY_P = DriftPolicy(ks=0, psi=0, wasserstein=0, mmd=0, missing=0)
 
 EVIDENTLY = f"""
@@ -154,7 +154,7 @@ def correlated(random: np.random.Generator) -> np.ndarray:
 def power(policy: DriftPolicy, shift: float, rows: int) -> float:
     """Share of columns found where half of them have moved so far."""
     random = np.random.default_rng(3)
-    found, times = 0, 20
+    found, times = 0, 10
     for _ in range(times):
         sides = [random.normal(size=(COLUMNS, rows)) for _ in range(2)]
         sides[1][: COLUMNS // 2] += shift

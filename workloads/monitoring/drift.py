@@ -41,7 +41,7 @@ class DriftPolicy:
     correction: str = "bh"
     """bh (Benjamini-Hochberg: columns that are independent, or depend positively) or by (Benjamini-Yekutieli: any)."""
     permutations: int = 200
-    kernel_rows: int = 500
+    kernel_rows: int = 400
     """Rows of each sample that MMD looks at."""
     least_rows: int = 100
     """A column with fewer values on either side is not judged."""
