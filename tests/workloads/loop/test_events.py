@@ -26,7 +26,7 @@ VALUES = st.recursive(
 @given(told=st.lists(st.dictionaries(st.sampled_from(["says", "rows", "x"]), VALUES), max_size=8))
 def test_what_is_told_is_read_again(told: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("events") / NAME
-    log = Log(path, itertools.count(1).__next__)
+    log = Log(path, itertools.count().__next__)
     added = [log.add("thing", **one) for one in told]
     log.close()
     assert events.read(path) == added
