@@ -145,7 +145,7 @@ def test_the_view_shows_stages_traffic_and_decisions(told: list[Event]) -> None:
     assert re.search(r"✓ Train +\d+ s ", early)
     assert re.search(r"▸ Export", early)
     assert "· Roll back" in early
-    assert "traffic" not in early
+    assert "weights" not in early
     late = shown(told, "promote")
     assert re.search(r"traffic +[\d,]+ requests, 0 failed", late)
     assert re.search(r"weights +█+ +champion 50%, candidate 50%", late)
