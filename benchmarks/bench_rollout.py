@@ -8,14 +8,14 @@ Claims:
 - Twice the errors are found after a median of at most 12 looks, five times after at most 2: 1 % base errors, alpha 5 %,
   a look a minute, 60 requests a minute to the candidate, which are 5 % of all. With as few to the baseline no test can
   do that: the table says what is possible (Wald's bound on the mean, for whoever knows both rates beforehand).
-- A p99 latency that is 20 % longer is found.
+- A p99 latency that is 20 % longer is found: within 100 looks in at least 95 % of rollouts.
 - Paired scoring needs at most a third of the samples that each of two separate arms needs. Simulated texts whose bits
   per byte correlate between the models by 0.75; and real ones: two n-gram models of bytes on this repository's texts.
 
 The statistics are those of `workloads.rollout`, many rollouts at once; p99 goes through its histograms, and the last
 table through `decide`, whole rollouts with all four guardrails.
 
-Run: `make bench`, or `.venv/bin/python benchmarks/bench_rollout.py [ROLLOUTS]` (three minutes).
+Run: `make bench`, or `.venv/bin/python benchmarks/bench_rollout.py [ROLLOUTS]` (two minutes of CPU).
 """
 
 from __future__ import annotations
@@ -311,7 +311,7 @@ def main(rollouts: int) -> None:
         verdict(f"% of healthy canaries rolled back at alpha {alpha:.0%}", 100 * share, 100 * alpha)
     verdict("median looks until twice the errors are found", medians[2.0], 12)
     verdict("median looks until five times the errors are found", medians[5.0], 2)
-    verdict("share of slow p99 that is found", min(p99.values()), 1, at_least=True)
+    verdict("share of slow p99 that is found within 100 looks", min(p99.values()), 0.95, at_least=True)
     verdict("paired samples / samples of each of two arms, simulated", ratios[0.75], 1 / 3)
     verdict("paired samples / samples of each of two arms, real texts", paired / apart, 1 / 3)
 

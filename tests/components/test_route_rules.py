@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.inference import route_proxies
 from components.inference.route_rules import (
     WEIGHTS_TOTAL,
     Backend,
@@ -21,6 +24,7 @@ from components.inference.route_rules import (
 )
 from tests.components.gateway_api import Request, chosen, matching
 from tests.workloads.rollout import test_gateway as of_rollouts
+from workloads.rollout import evidence, observation
 
 PATHS, EXACT = ("/v2/health", "/v2/models"), ("/v2",)
 TIMEOUTS = Timeouts(300, 60)
@@ -227,3 +231,18 @@ def test_a_rollout_knows_the_rules_that_it_changes(mirror: str) -> None:
     assert route(group, [Experiment("testers", "canary", ("x-variant", "canary"))]) == (
         of_rollouts.program_s_rules(mirror)
     )
+
+
+def test_latencies_are_counted_in_buckets_of_a_rollout_s() -> None:
+    """So a p99 that is 20 % longer, the usual margin, is in a later bucket here and there."""
+    value = json.loads(route_proxies.bootstrap()["value"])
+    (setting,) = value["stats_config"]["histogram_bucket_settings"]
+    assert setting["match"] == {"suffix": "upstream_rq_time"}
+    seconds = [bound / 1e3 for bound in setting["buckets"]]
+    assert seconds[0] < 2e-3 < 300 < seconds[-1]
+    for shorter, longer in pairwise(seconds):
+        assert observation.bucket_of(longer * 0.999) == observation.bucket_of(shorter * 0.999) + evidence.buckets_of(
+            0.2
+        )
+        # One of ours ends there.
+        assert observation.bucket_of(longer * 0.999) + 1 == observation.bucket_of(longer * 1.001)

@@ -14,7 +14,6 @@ Series are asked for as they are and subtracted here, one by one: a counter that
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -34,6 +33,8 @@ SETTLE_S = 45.0
 """From when weights are set until counts are of those alone: the gateway's proxies have to hear of them (seconds), and
 Prometheus scrapes every 15."""
 _LONGEST_S = 3600.0
+_INSIDE = 0.999
+"""Of a bucket's bound: what is surely before it."""
 
 Series = dict[str, float]
 """Labels, as JSON -> value."""
@@ -106,7 +107,8 @@ def _arm(now: Mapping[str, Series], before: Mapping[str, Series]) -> Arm:
 
 
 def _latencies(now: Series, before: Series, answered: int) -> tuple[tuple[int, int], ...]:
-    """Answers by bucket of ours; each is as long as the longest of its bucket of Envoy's.
+    """Answers by bucket of ours: the last one in the bucket of Envoy's, whose bounds are bounds of ours as well where
+    InferenceRoute has set them (components.inference.route_proxies.bootstrap).
 
     Envoy counts failed requests too. As many as there are too many are left out of the fastest: what fails early would
     make an arm look fast.
@@ -118,7 +120,7 @@ def _latencies(now: Series, before: Series, answered: int) -> tuple[tuple[int, i
     last = 0
     for bound, count in sorted(upto.items()):
         # A pod that was scraped in between can leave one bucket behind another.
-        found[bucket_of(min(bound, _LONGEST_S) if math.isfinite(bound) else _LONGEST_S)] += max(0, count - last)
+        found[bucket_of(min(bound * _INSIDE, _LONGEST_S))] += max(0, count - last)
         last = max(last, count)
     excess = max(0, sum(found.values()) - answered)
     kept = []

@@ -16,10 +16,12 @@ from yarl import URL
 
 from workloads.rollout import counts as counted
 from workloads.rollout.routing import Arm
-from workloads.rollout.scores import bits_per_byte
+from workloads.rollout.scores import bits_per_byte, decoded
 
 WAITING, AT_ONCE = 256, 8
 """Copies that wait, and that are under way."""
+MOST = 2**24
+"""Bytes of a copy's answer, unpacked."""
 FULL = "full"
 
 
@@ -38,7 +40,7 @@ class Copy:
     body: bytes
     answer_headers: Mapping[str, str]
     answer: bytes | None
-    """None where it was too long to be kept, or not an answer of 200."""
+    """Without compression. None where it was too long to be kept, or not an answer of 200."""
 
 
 class Mirroring:
@@ -85,14 +87,14 @@ class Mirroring:
             async with self._session.request(
                 copy.method, URL(url, encoded=True), data=copy.body, headers=copy.headers, allow_redirects=False
             ) as response:
-                body = await response.read()
+                body = decoded(response.headers, await response.read(), MOST)
         except aiohttp.ClientConnectorError:
             return counted.UNREACHABLE
         except TimeoutError:
             return counted.TIMED_OUT
         except aiohttp.ClientError:
             return counted.BROKEN
-        if response.status < 400 and copy.answer is not None:
+        if response.status < 400 and copy.answer is not None and body is not None:
             with contextlib.suppress(RecursionError):
                 baseline = bits_per_byte(copy.answer_headers, copy.answer)
                 candidate = bits_per_byte(response.headers, body)

@@ -32,6 +32,7 @@ from workloads.rollout.counts import ArmCounts, Counts
 from workloads.rollout.errors import RoutingError, on_disk
 from workloads.rollout.mirroring import Copy, Mirroring, outcome_of
 from workloads.rollout.routing import Routing, is_open, model_of, place
+from workloads.rollout.scores import decoded
 
 SESSION, ARM, SERVED_BY = "x-session-id", "x-rollout-arm", "x-served-by"
 """Headers: who asks, which keeps its arm; which arm a tester wants; which arm has answered."""
@@ -68,7 +69,7 @@ class Exchange:
     status: int
     request: bytes
     answer: bytes | None
-    """None where there was none, or it was longer than `KEPT`."""
+    """Without compression. None where it was longer than `KEPT`."""
     request_headers: CIMultiDictProxy[str]
     answer_headers: CIMultiDictProxy[str]
 
@@ -291,7 +292,7 @@ class _Exchanging:
             if size <= KEPT:
                 parts.append(part)
         await answer.write_eof()
-        return b"".join(parts) if size <= KEPT else None
+        return decoded(response.headers, b"".join(parts), KEPT) if size <= KEPT else None
 
     def _failed(self, answer: web.StreamResponse | None, status: int, reason: str) -> web.StreamResponse:
         if answer is None or not answer.prepared:

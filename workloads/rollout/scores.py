@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,23 @@ OUTPUT = "bits_per_byte"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """Header of an answer with binary tensors: how many bytes of it are JSON."""
 _TYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
+
+
+def decoded(headers: Mapping[str, str], body: bytes, most: int) -> bytes | None:
+    """A body without its Content-Encoding, as a client may have asked Triton for; None where it is broken, or longer
+    than `most`."""
+    encoding = headers.get("Content-Encoding", "identity").lower()
+    if encoding == "identity":
+        return body
+    if encoding not in ("gzip", "deflate"):
+        return None
+    try:
+        # Of zlib or of gzip, as its first bytes say.
+        unpacking = zlib.decompressobj(wbits=47)
+        found = unpacking.decompress(body, most)
+    except zlib.error:
+        return None
+    return found if unpacking.eof else None
 
 
 def bits_per_byte(headers: Mapping[str, str], body: bytes) -> float | None:

@@ -28,6 +28,7 @@ class Server:
         self.headers: list[dict[str, str]] = []
         self.status = 200
         self.binary = False
+        self.compressed: web.ContentCoding | None = None
         self.gate: asyncio.Event | None = None
         """Answers wait for it."""
         self.cancelled = 0
@@ -58,7 +59,10 @@ class Server:
             return answer
         if self.status != 200:
             return web.json_response({"error": "as told"}, status=self.status)
-        return self.scored()
+        answer = self.scored()
+        if self.compressed:
+            answer.enable_compression(self.compressed)
+        return answer
 
     def scored(self) -> web.Response:
         outputs = [{"name": "num_tokens", "datatype": "UINT32", "shape": [1, 1], "data": [3]}]

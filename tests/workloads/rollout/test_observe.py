@@ -240,12 +240,12 @@ def test_envoy_s_counters_are_subtracted_pod_by_pod() -> None:
             seen, after = observer.look(json.loads(json.dumps(cursor)), 990.0)
             assert (seen.candidate.requests, seen.candidate.errors) == (19, 3)
             assert (seen.control, seen.mirrored.requests, seen.baseline.requests) == (
-                Arm(17, 0, ((bucket_of(0.01), 17),)),
+                Arm(17, 0, ((bucket_of(0.00999), 17),)),
                 3,
                 300,
             )
         # Three answers too many in the buckets, which were no good ones: the fastest are left out.
-        assert seen.candidate.latencies == ((bucket_of(0.01), 3), (bucket_of(0.1), 13))
+        assert seen.candidate.latencies == ((bucket_of(0.00999), 3), (bucket_of(0.0999), 13))
         cursor = after
         # A proxy that was started again counts from 0, one that is gone says nothing.
         del prometheus.pods["a"]["candidate"], prometheus.pods["b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from tests.workloads.rollout.arms import INFER, Setup, refusing
 from workloads.rollout.errors import Fenced, RoutingError
 from workloads.rollout.router import Exchange
 from workloads.rollout.routing import Arm, Fence, Mirror, Routing, is_open, model_of, place
+from workloads.rollout.scores import decoded
 
 ARMS = {name: Arm(f"http://{name}:8000") for name in ("candidate", "stable", "baseline")}
 
@@ -333,12 +336,14 @@ def test_a_client_that_leaves_ends_its_request_at_the_server() -> None:
 # ---- copies
 
 
+@pytest.mark.parametrize("compressed", [None, web.ContentCoding.gzip, web.ContentCoding.deflate])
 @pytest.mark.parametrize("binary", [False, True])
-def test_both_scores_of_a_mirrored_request_are_a_pair(binary: bool) -> None:
+def test_both_scores_of_a_mirrored_request_are_a_pair(binary: bool, compressed: web.ContentCoding | None) -> None:
     async def test() -> None:
         setup = Setup()
         setup.mirror = Mirror("candidate")
         setup.stable.binary = setup.candidate.binary = binary
+        setup.stable.compressed = setup.candidate.compressed = compressed
         async with setup.running():
             for number in range(5):
                 assert (await setup.ask(str(number).encode()))[1] == "stable"
@@ -403,6 +408,16 @@ def test_a_share_of_the_requests_is_mirrored() -> None:
             assert len(setup.candidate.calls) == 10
 
     run(test())
+
+
+def test_what_unpacks_to_more_than_is_kept_is_not_kept() -> None:
+    headers, packed = {"Content-Encoding": "gzip"}, gzip.compress(b"0" * 1000)
+    assert decoded(headers, packed, 1000) == b"0" * 1000
+    assert decoded(headers, packed, 999) is None
+    assert decoded(headers, packed[:-9], 1000) is None
+    assert decoded(headers, b"no gzip", 1000) is None
+    assert decoded({"Content-Encoding": "br"}, b"x", 1000) is None
+    assert decoded({}, b"x", 1000) == b"x"
 
 
 # ---- the log
