@@ -113,7 +113,7 @@ def _watch(options: argparse.Namespace) -> None:
     while True:
         now = time.time()
         # Windows are aligned, so that each is looked at once however often this wakes up.
-        end = options.end_s or now // policy.window_s * policy.window_s
+        end = options.end_s or (now - policy.settle_s) // policy.window_s * policy.window_s
         if end != done:
             window = Window(end - policy.window_s, end)
             found = watch.watch(

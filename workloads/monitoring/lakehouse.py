@@ -45,7 +45,7 @@ def local(directory: Path) -> dict[str, str]:
 
 
 class Lake:
-    """The tables of a namespace. Raises LakeFailed. Not for use from several threads at once."""
+    """The tables of a namespace. Raises LakeFailed. Safe for several threads: each call loads its table anew."""
 
     def __init__(
         self,
@@ -165,6 +165,8 @@ class Lake:
             exceptions.CommitFailedException,
             exceptions.ValidationException,
             exceptions.WaitingForLockException,
+            exceptions.NoSuchTableError,
+            exceptions.NoSuchNamespaceError,
             exceptions.NotInstalledError,
             exceptions.SignError,
         )

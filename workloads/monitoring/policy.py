@@ -19,6 +19,8 @@ COLUMNS = (*FEATURES, "answer_bytes", "tokens", "bits_per_byte")
 @dataclass(frozen=True)
 class WatchPolicy:
     window_s: float = HOUR_S
+    settle_s: float = 180.0
+    """How long after a window's end it is looked at: requests are logged when they are answered, in batches."""
     label_wait_s: float = 24 * HOUR_S
     """How long after a request its label may come and still count."""
     label_kind: str = "bits_per_byte"
@@ -29,8 +31,8 @@ class WatchPolicy:
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
 
     def __post_init__(self) -> None:
-        if self.window_s <= 0 or self.label_wait_s < 0:
-            raise ArgumentError("window_s: expected above 0, label_wait_s from 0")
+        if self.window_s <= 0 or min(self.label_wait_s, self.settle_s) < 0:
+            raise ArgumentError("window_s: expected above 0, label_wait_s and settle_s from 0")
         unknown = set(self.columns) - set(COLUMNS)
         if unknown or not self.columns:
             raise ArgumentError(f"columns {', '.join(sorted(unknown))!r}: expected some of {', '.join(COLUMNS)}")

@@ -86,11 +86,15 @@ class RequestLog:
     def record(self, request: Request, rate: float | None = None) -> bool:
         """Whether the request was taken: sampled, and not dropped. `rate` overrides the log's."""
         rate = self.rate if rate is None else rate
-        drawn = draw(request.id)
+        queue, most_characters, batch, _, _ = self._limits
+        try:
+            drawn = draw(request.id)
+            characters = len(request.text) + len(request.answer)
+        except (TypeError, AttributeError):
+            self._drop("invalid", request.model)
+            return False
         if drawn >= rate:
             return False
-        queue, most_characters, batch, _, _ = self._limits
-        characters = len(request.text) + len(request.answer)
         with self._changed:
             if self._closed:
                 reason = "closed"

@@ -67,9 +67,9 @@ class Request:
     answer: str = ""
     outcome: str = ANSWERED
     """`answered`, or in a word why not."""
-    latency_s: float = math.nan
-    tokens: float = math.nan
-    bits_per_byte: float = math.nan
+    latency_s: float | None = None
+    tokens: float | None = None
+    bits_per_byte: float | None = None
     """The model's own, of the request's text."""
     arm: str = ""
     """Of a rollout: which of its versions this was for."""
@@ -122,7 +122,7 @@ def request_row(request: Request, *, rate: float, draw: float, redact: Callable[
         "outcome": str(request.outcome),
         "arm": str(request.arm),
         **{
-            name: None if math.isnan(value) else float(value)
+            name: None if value is None or math.isnan(value) else float(value)
             for name, value in (
                 ("latency_s", request.latency_s),
                 ("tokens", request.tokens),

@@ -67,8 +67,11 @@ def look(source: Source, policy: WatchPolicy, model: str, window: Window, now_s:
     found = _drift(policy, now)
     own_now = estimate(now.window["bits_per_byte"], 1 / now.window["sampling_rate"])
     own_before = estimate(now.baseline.rows["bits_per_byte"], 1 / now.baseline.rows["sampling_rate"])
-    labelled, measured_window = _closed(policy, earlier, requests, labels, version, window, now_s)
-    before = _labelled(policy, now.baseline.rows, labels, reference, now_s)
+    theirs, theirs_before = (rows.select(rows["version"] == version) for rows in (requests, earlier))
+    labelled, measured_window = _closed(policy, theirs, theirs_before, labels, window, now_s)
+    # That window's own baseline: an earlier window must not be compared with what it is a part of.
+    rows_before = baseline(policy.baseline, theirs_before, measured_window).rows
+    before = _labelled(policy, rows_before, labels, policy.baseline.reference(measured_window), now_s)
     if labelled and labelled.warning:
         warnings.append(labelled.warning)
     evidence = Evidence(
@@ -197,15 +200,15 @@ def _drift(policy: WatchPolicy, traffic: _Traffic) -> DriftReport:
 
 
 def _closed(
-    policy: WatchPolicy, earlier: Rows, requests: Rows, labels: Rows, version: int, window: Window, now_s: float
+    policy: WatchPolicy, requests: Rows, earlier: Rows, labels: Rows, window: Window, now_s: float
 ) -> tuple[Labelled | None, Window]:
-    """The labelled loss of the window, or of the latest before it whose labels have had their time."""
-    found = _labelled(policy, requests.select(requests["version"] == version), labels, window, now_s)
+    """The labelled loss of the window, or of the latest before it whose labels have had their time; of one version."""
+    found = _labelled(policy, requests, labels, window, now_s)
     if found and (found.closed or found.completeness >= policy.retrain.least_completeness):
         return found, window
     back = int(-(-(window.end_s + policy.label_wait_s - now_s) // window.length_s))
     older = Window(window.start_s - back * window.length_s, window.end_s - back * window.length_s)
-    before = _labelled(policy, earlier.select(earlier["version"] == version), labels, older, now_s)
+    before = _labelled(policy, earlier, labels, older, now_s)
     return (before, older) if before else (found, window)
 
 

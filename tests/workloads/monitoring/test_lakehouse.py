@@ -62,12 +62,14 @@ def test_a_request_that_was_logged_twice_is_read_once(lake: Lake) -> None:
     assert sorted(found["request_id"]) == [f"0-{i}" for i in range(8)]
 
 
-def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
-    """Each with a catalog of its own, as processes have."""
+@pytest.mark.parametrize("shared", [False, True])
+def test_writers_at_the_same_time_lose_nothing(tmp_path: Path, shared: bool) -> None:
+    """Each with a catalog of its own, as processes have; or all with the same, as threads may."""
     failures: list[LakeFailed] = []
+    one = Lake(local(tmp_path)) if shared else None
 
     def write(which: int) -> None:
-        lake = Lake(local(tmp_path))
+        lake = one or Lake(local(tmp_path))
         for batch in range(5):
             while True:
                 try:

@@ -131,9 +131,11 @@ def test_one_that_cannot_be_a_row_does_not_take_its_batch_along() -> None:
         log.record(request(1, MONDAY_S))
         log.record(Request("x", 1e300, "lm", 1, "text"))
         log.record(Request("y", MONDAY_S, "lm", 1, "text", embedding=["a"]))  # type: ignore[list-item]
+        log.record(Request("z", MONDAY_S, "lm", 1, None))  # type: ignore[arg-type]
+        log.record(Request(7, MONDAY_S, "lm", 1, "text"))  # type: ignore[arg-type]
         log.record(request(2, MONDAY_S))
     assert stub.ids == ["0-1", "0-2"]
-    assert log.dropped == {"invalid": 2}
+    assert log.dropped == {"invalid": 4}
 
 
 def test_texts_are_kept_only_if_allowed_and_then_redacted() -> None:

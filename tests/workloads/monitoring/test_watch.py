@@ -143,6 +143,30 @@ def test_labels_when_they_come(lake: Lake) -> None:
     assert late.drift.drifted == ()
 
 
+def test_labels_of_the_window_before_say_that_it_was_worse(lake: Lake) -> None:
+    """This window's have not come; the one before is not compared with a baseline that it is in itself."""
+    policy = WatchPolicy(
+        label_wait_s=HOUR_S,
+        baseline=BaselinePolicy(reference_s=3 * HOUR_S, seasons_s=(), least_rows=100),
+        retrain=RetrainPolicy(own_loss_counts=False, predicted_loss_counts=False, least_new_bytes=1000),
+    )
+    requests = hours(count=2000)
+    log(lake, requests)
+    found = [
+        Label(r.id, r.time_s, "lm", r.time_s + 60, 2.0 + (r.time_s >= NOW.start_s - HOUR_S))
+        for r in requests[::3]
+        if r.time_s < NOW.start_s
+    ]
+    lake.append("labels", [label_row(each) for each in found], "labels")
+    report = looked(lake, policy)
+    assert report.decision.reason == "measured_loss"
+    assert report.decision.evidence.measured_before
+    assert report.labelled is not None
+    assert report.labelled.window == Window(NOW.start_s - HOUR_S, NOW.start_s)
+    assert report.decision.evidence.measured is not None
+    assert report.decision.evidence.measured.mean == pytest.approx(1.0)
+
+
 def test_until_labels_come_the_loss_is_predicted(lake: Lake) -> None:
     """Long texts are harder; then most texts are long, but no label has come yet."""
     policy = WatchPolicy(
