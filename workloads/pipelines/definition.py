@@ -195,7 +195,7 @@ RETRAIN = Pipeline(
             inputs=("model", "dataset", "slices"),
             outputs=("evaluation", "verdict"),
             parameters=(
-                "champion", "champion_digest", "margin", "alpha", "resamples", "evaluation_documents",
+                "champion", "champion_digest", "margin", "alpha", "evaluation_documents",
                 "evaluation_tokens", "slice_documents",
             ),
             code=("data", *_MODEL_CODE, "pipelines/comparison.py", "pipelines/scoring.py"),

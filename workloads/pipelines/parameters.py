@@ -45,7 +45,6 @@ class Parameters:
     )
     margin: float = _given(0.01, "share by which a slice's bits per byte may be worse", at_least=0.0)
     alpha: float = _given(0.05, "chance to let a worse model pass, for each comparison", above=0.0, at_most=0.5)
-    resamples: int = _given(2000, "of the bootstrap", at_least=100)
     evaluation_documents: int = _given(400, "held-out documents that are scored; 0: all", at_least=0)
     evaluation_tokens: int = _given(1024, "of a document that are scored", at_least=2)
     precision: str = _given("int8", "of what answers", choices=("float32", "bfloat16", "int8", "int4"))

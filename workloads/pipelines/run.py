@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import importlib
 import importlib.metadata
+import inspect
 import json
 import shutil
 import socket
@@ -291,8 +292,8 @@ def _one_thread() -> None:
 def code(step: Step) -> str:
     """A digest of the sources that a step is made of, and of the packages that its figures depend on."""
     hasher = hashlib.sha256()
-    own = Path(*step.module.split(".")[1:]).with_suffix(".py")
-    places = [WORKLOADS / name for name in (*step.code, str(own))]
+    hasher.update(inspect.getsource(importlib.import_module(step.module)).encode() + b"\0")
+    places = [WORKLOADS / name for name in step.code]
     for path in sorted({found for place in places for found in (place.rglob("*.py") if place.is_dir() else [place])}):
         hasher.update(f"{path.relative_to(WORKLOADS)}\0".encode() + path.read_bytes() + b"\0")
     for name in PACKAGES:

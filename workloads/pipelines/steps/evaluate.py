@@ -73,7 +73,6 @@ def _judge(scores: Scores, names: Sequence[Sequence[str]], parameters: Mapping[s
         dict(sorted(slices.items())),
         margin=parameters["margin"],
         alpha=parameters["alpha"],
-        resamples=parameters["resamples"],
         least=parameters["slice_documents"],
     )
     if math.isfinite(scores.candidate.sum()):
