@@ -89,9 +89,7 @@ def _tiles(story: Story) -> list[tuple[str, str, str]]:
     tiles = []
     if traffic := story.last("traffic"):
         tiles.append((f"{traffic['asked']:,}", "requests", ""))
-        tiles.append(
-            (f"{traffic['failed']}", "failed, other than by a bad model", "bad" if traffic["failed"] else "good")
-        )
+        tiles.append((f"{traffic['failed']}", "failed", "bad" if traffic["failed"] else "good"))
     for outcome in story.of("outcome"):
         kind = "good" if outcome["outcome"] == "promoted" else "bad"
         tiles.append((outcome["version"], outcome["outcome"].replace("-", " "), kind))

@@ -97,7 +97,7 @@ def rollout(story: Story, name: str) -> str:
         guardrails = sorted({guardrail for event in decisions for guardrail in event["guardrails"]})
         series = {
             one.replace("_", " "): [
-                (e["at"], max(-1.0, e["guardrails"][one][kind])) for e in decisions if one in e["guardrails"]
+                (e["at"], max(0.0, e["guardrails"][one][kind])) for e in decisions if one in e["guardrails"]
             ]
             for one in guardrails
         }
@@ -134,5 +134,6 @@ def _measured(name: str, one: dict[str, Any]) -> str:
         found += f" {one['candidate']:.2%} against {one['baseline']:.2%}"
     else:
         return ""
-    proof = "proven" if one["proven"] else f"proof {one['proof']:.2f}"
-    return f"{found} (alarm {one['alarm']:.2f}, {proof})"
+    # The least is nothing: who bets on what is not so has lost, which is no evidence.
+    alarm, proof = (f"{max(0.0, one[kind]):.2f}" for kind in ("alarm", "proof"))
+    return f"{found} (alarm {alarm}, {'proven' if one['proven'] else f'proof {proof}'})"
