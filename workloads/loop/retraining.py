@@ -37,6 +37,8 @@ class Retraining:
         self.program = Program(
             f"pipeline {name}", [sys.executable, "-m", "workloads.pipelines", *words], self._where, environment
         )
+        self.cost_usd = 0.0
+        """Of the steps that are done."""
         self._told: set[str] = set()
 
     def until(self, step: str) -> Done:
@@ -68,6 +70,7 @@ class Retraining:
             if name in self._told:
                 continue
             self._told.add(name)
+            self.cost_usd += done.cost_usd
             self._log.add(
                 "step", run=self.name, step=name, seconds=round(done.wall_s, 2), cost_usd=done.cost_usd,
                 facts={key: value for key, value in done.facts.items() if isinstance(value, int | float | str)},

@@ -215,7 +215,7 @@ def retrain(loop: Loop) -> str:
 
 def evaluate(loop: Loop) -> str:
     loop.candidate = loop.registered()
-    loop.watching.ended()
+    loop.watching.ended(loop.run.cost_usd)
     loop.log.add("version", version=str(loop.candidate), role="candidate", origin="learnt code and English")
     return f"{loop.candidate} is no worse than the champion on any slice; int8 made, signed, registered"
 

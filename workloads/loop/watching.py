@@ -91,10 +91,10 @@ class Watching:
                 return None
             self._sleep(every_s)
 
-    def ended(self) -> None:
+    def ended(self, cost_usd: float) -> None:
         """The run that was started has ended."""
         found = State.from_json(read_json(self._state))
-        write_json(self._state, ended(self._policy.retrain, found).as_json())
+        write_json(self._state, ended(self._policy.retrain, found, cost_usd).as_json())
 
     def _tell(self, found: dict[str, Any], fired: bool) -> None:
         decision = found["decision"]
