@@ -147,9 +147,10 @@ class Controller:
         self._check(state, state)
         self._failpoint("checked")
         try:
-            if state.replicas is not None:
-                self.route.scale(state.replicas, self.spec.replicas - state.replicas)
             self.route.set(Setting(state.weight, state.mirror), Fence(self.memory.token, self.memory.number))
+            if state.replicas is not None:
+                # Afterwards: replicas go only where requests no longer do.
+                self.route.scale(state.replicas, self.spec.replicas - state.replicas)
         except ShellFailed as error:
             self._say(f"not set: {error}")
             return False

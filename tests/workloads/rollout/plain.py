@@ -156,12 +156,13 @@ def control(
     observer: Any = None,
     metrics: ControllerMetrics | None = None,
     asked: str = "asked",
+    rollout: Spec | None = None,
 ) -> State:
     """A controller's life."""
     before = controller.decide
     controller.decide = decides or before
     try:
-        with Journal(directory / "journal.jsonl", spec(), lambda: BEGAN) as journal:
+        with Journal(directory / "journal.jsonl", rollout or spec(), lambda: BEGAN) as journal:
             time = Time(journal.memory.state.at or BEGAN)
             journal._clock = time
             with (directory / "out").open("a") as out:

@@ -184,6 +184,48 @@ def test_nobody_gets_requests_before_its_replicas_are_ready(tmp_path: Path) -> N
     assert not route.wrong.exists()
 
 
+@pytest.mark.parametrize("failing_from", [10**9, 8])
+def test_replicas_are_exchanged_one_by_one(failing_from: int, tmp_path: Path) -> None:
+    """Strategy rolling: each is there one look after it was asked for. Shares never run ahead of those that are ready,
+    but for the last one's, when the others are proven; and nobody goes who still has requests."""
+
+    class Deployments(FileRoute):
+        ready, asked = 0, 0
+        scaled: list[tuple[int, int]] = []
+
+        def scale(self, candidate: int, baseline: int) -> None:
+            if not self.scaled or self.scaled[-1] != (candidate, baseline):
+                self.scaled.append((candidate, baseline))
+            self.asked = candidate
+            if (not baseline and self.current()[0].weight < 1) or (not candidate and self.current()[0].weight):
+                self.wrong.write_text(f"{candidate} and {baseline} replicas while somebody has requests there")
+
+        def replicas(self) -> Replicas:
+            found = Replicas(4 - self.ready, self.ready)
+            self.ready = self.asked
+            return found
+
+        def set(self, setting: Setting, fence: Fence) -> None:
+            if setting.weight > (self.ready + (setting.weight == 1)) / 4 + 1e-9:
+                self.wrong.write_text(f"{setting} with {self.ready} of 4 ready")
+            super().set(setting, fence)
+
+    route = Deployments(tmp_path)
+    route.scaled = []
+    rolling = spec(strategy="rolling", replicas=4, steps=[{"percent": 50, "looks": 2}], harm_budget_requests=10_000)
+    state = control(tmp_path, route=route, decides=None, rollout=rolling, failing_from=failing_from)
+    assert not route.wrong.exists(), route.wrong.read_text()
+    weights = [weight for weight, _ in route.settings]
+    if failing_from > 100:
+        assert state.phase is Phase.PROMOTED
+        assert route.scaled == [(1, 3), (2, 2), (3, 1), (4, 0)]
+        assert [weight for weight in weights if weight] == [0.25, 0.5, 0.75, 1.0]
+    else:
+        assert state.phase is Phase.ROLLED_BACK
+        assert route.scaled[-1] == (0, 4)
+        assert weights[-1] == 0
+
+
 def test_what_fails_is_tried_again(tmp_path: Path) -> None:
     failing = random.Random(1)
     route = FileRoute(tmp_path)
