@@ -17,8 +17,8 @@ from workloads.monitoring.files import read_json, write_json
 
 if TYPE_CHECKING:
     from workloads.monitoring.lakehouse import Lake
-    from workloads.monitoring.metrics import Metrics
     from workloads.monitoring.policy import WatchPolicy
+    from workloads.telemetry.metrics import Metrics
 
 EXIT_CODES = """exit codes: 0 done; 1 failed; 2 wrong arguments; 3 the lake refused or does not answer;
 4 a local file cannot be read or written; 5 what starts the pipeline failed"""
@@ -210,16 +210,16 @@ def _policy(options: argparse.Namespace) -> WatchPolicy:
 
 
 def _serve(port: int | None) -> Metrics:
-    from prometheus_client import start_http_server
+    from workloads.monitoring.metrics import METRICS
+    from workloads.telemetry.errors import TelemetryError
+    from workloads.telemetry.metrics import Metrics
 
-    from workloads.monitoring.metrics import Metrics
-
-    metrics = Metrics()
+    metrics = Metrics(METRICS)
     if port:
         try:
-            start_http_server(port, registry=metrics.registry)
-        except OSError as error:
-            raise ArgumentError(f"--metrics-port {port}: {error.strerror or error}") from error
+            metrics.serve(port)
+        except TelemetryError as error:
+            raise ArgumentError(f"--metrics-port: {error}") from error
     return metrics
 
 

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from workloads.telemetry.metrics import COUNTER, Metric
 
-COUNTERS = {
-    "monitoring_requests_logged_total": ("requests that were written to the lake", ("model", "version")),
-    "monitoring_requests_dropped_total": ("sampled requests that were not, by reason", ("model", "reason")),
-    "monitoring_retrain_decisions_total": ("decisions whether to retrain", ("model", "fired", "reason")),
-    "monitoring_labels_joined_total": ("labels that came in time and were joined to their request", ("model",)),
-}
-GAUGES = {
-    "monitoring_drift_effect": ("size of the drift of a column, by test", ("model", "column", "test")),
-    "monitoring_drift_columns_drifted": ("columns that have drifted", ("model",)),
-    "monitoring_quality_bits_per_byte": (
+METRICS = {
+    "monitoring_requests_logged_total": Metric("requests that were written to the lake", ("model", "version"), COUNTER),
+    "monitoring_requests_dropped_total": Metric(
+        "sampled requests that were not, by reason", ("model", "reason"), COUNTER
+    ),
+    "monitoring_retrain_decisions_total": Metric("decisions whether to retrain", ("model", "fired", "reason"), COUNTER),
+    "monitoring_labels_joined_total": Metric(
+        "labels that came in time and were joined to their request", ("model",), COUNTER
+    ),
+    "monitoring_drift_effect": Metric("size of the drift of a column, by test", ("model", "column", "test")),
+    "monitoring_drift_columns_drifted": Metric("columns that have drifted", ("model",)),
+    "monitoring_quality_bits_per_byte": Metric(
         "mean loss of a version: on labels (window=labelled) or the model's own (window=current, reference)",
         ("model", "version", "window"),
     ),
-    "monitoring_last_window_timestamp_seconds": ("end of the last window that was looked at", ("model",)),
+    "monitoring_last_window_timestamp_seconds": Metric("end of the last window that was looked at", ("model",)),
 }
-HELP = {name: help for name, (help, _) in (COUNTERS | GAUGES).items()}
-
-
-class Metrics:
-    """All of them, on a registry of their own unless one is handed in."""
-
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = CollectorRegistry() if registry is None else registry
-        counters = [Counter(n, h, labels, registry=self.registry) for n, (h, labels) in COUNTERS.items()]
-        gauges = [Gauge(n, h, labels, registry=self.registry) for n, (h, labels) in GAUGES.items()]
-        self.logged, self.dropped, self.decisions, self.joined = counters
-        self.effect, self.drifted, self.quality, self.last_window = gauges

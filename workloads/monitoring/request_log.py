@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from workloads.monitoring.errors import ArgumentError, LakeFailed
-from workloads.monitoring.metrics import Metrics
 from workloads.monitoring.redaction import redact
 from workloads.monitoring.tables import Request, request_row
+from workloads.telemetry.metrics import Metrics
 
 DROPPED = ("queue_full", "too_much_text", "invalid", "lake_failed", "closed")
 """Why a request that was sampled is not in the lake."""
@@ -175,7 +175,7 @@ class RequestLog:
             else:
                 for (model, version), count in Counter((row["model"], row["version"]) for row in rows).items():
                     if self._metrics:
-                        self._metrics.logged.labels(model, version).inc(count)
+                        self._metrics["monitoring_requests_logged_total"].labels(model, version).inc(count)
                 return None
         return self._drop_all(rows, "lake_failed")
 
@@ -199,4 +199,4 @@ class RequestLog:
         with self._changed:
             self.dropped[reason] += 1
         if self._metrics:
-            self._metrics.dropped.labels(model, reason).inc()
+            self._metrics["monitoring_requests_dropped_total"].labels(model, reason).inc()

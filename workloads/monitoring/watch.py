@@ -22,13 +22,13 @@ from workloads.monitoring.drift import DriftReport, columns_of, drift
 from workloads.monitoring.errors import HookFailed
 from workloads.monitoring.files import read_json, write_json
 from workloads.monitoring.labels import Labelled, joined, losses
-from workloads.monitoring.metrics import Metrics
 from workloads.monitoring.policy import WatchPolicy
 from workloads.monitoring.prediction import Prediction, predict
 from workloads.monitoring.quality import difference, estimate
 from workloads.monitoring.report import Report
 from workloads.monitoring.tables import FEATURES, Rows
 from workloads.monitoring.trigger import Decision, Evidence, State, decide, ended
+from workloads.telemetry.metrics import Metrics
 
 Hook = Callable[[Report, Path], None]
 """Starts the pipeline; is given the report that says why, and where it was written. Raises HookFailed."""
@@ -160,19 +160,20 @@ def tell(metrics: Metrics, report: Report) -> None:
     decision: Decision = report.decision
     for column in report.drift.columns:
         for test, effect in column.effects.items():
-            metrics.effect.labels(report.model, column.column, test).set(effect)
-    metrics.drifted.labels(report.model).set(len(report.drift.drifted))
+            metrics["monitoring_drift_effect"].labels(report.model, column.column, test).set(effect)
+    metrics["monitoring_drift_columns_drifted"].labels(report.model).set(len(report.drift.drifted))
     for name, loss in (
         ("reference", report.own[0]),
         ("current", report.own[1]),
         ("labelled", report.labelled.loss if report.labelled else None),
     ):
         if loss is not None and np.isfinite(loss.mean):
-            metrics.quality.labels(report.model, report.version, name).set(loss.mean)
+            metrics["monitoring_quality_bits_per_byte"].labels(report.model, report.version, name).set(loss.mean)
     if report.labelled and report.labelled.closed:
-        metrics.joined.labels(report.model).inc(report.labelled.in_time)
-    metrics.decisions.labels(report.model, str(decision.fire).lower(), decision.reason).inc()
-    metrics.last_window.labels(report.model).set(report.window.end_s)
+        metrics["monitoring_labels_joined_total"].labels(report.model).inc(report.labelled.in_time)
+    fired = str(decision.fire).lower()
+    metrics["monitoring_retrain_decisions_total"].labels(report.model, fired, decision.reason).inc()
+    metrics["monitoring_last_window_timestamp_seconds"].labels(report.model).set(report.window.end_s)
 
 
 # ---- parts of a look

@@ -75,7 +75,7 @@ def upper(scores: Scores, alpha: float) -> float:
     it (Efron and Tibshirani 1993, chapter 11). Degrees of freedom are those of the effective number of documents (Kish
     1965), which is smaller where a few of them have most of the bytes.
     """
-    from scipy import stats  # type: ignore[import-untyped]
+    from scipy import stats
 
     apart, count = scores.candidate - scores.champion, len(scores.bytes)
     if count < 2:

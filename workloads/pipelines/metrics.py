@@ -13,16 +13,21 @@ from workloads.pipelines.errors import ArgumentError, PipelineError
 from workloads.pipelines.run import FILE, Run
 from workloads.pipelines.status import FAILED, REGISTERED, REJECTED, UNFINISHED, Status, status
 from workloads.pipelines.store import open_store
+from workloads.telemetry.errors import TelemetryError
+from workloads.telemetry.metrics import COUNTER, Metric, Metrics
 
 log = logging.getLogger(__name__)
 
-HELP = {
-    "pipeline_runs_total": "runs, by what they have come to",
-    "pipeline_step_duration_seconds": "how long a step took in the run in which it was done last",
-    "pipeline_step_cost_usd": "what that cost at the prices that the run was given",
-    "pipeline_last_success_timestamp_seconds": "when a run last ended with a registered version, in Unix time",
+METRICS = {
+    "pipeline_runs_total": Metric("runs, by what they have come to", ("pipeline", "outcome"), COUNTER),
+    "pipeline_step_duration_seconds": Metric(
+        "how long a step took in the run in which it was done last", ("pipeline", "step")
+    ),
+    "pipeline_step_cost_usd": Metric("what that cost at the prices that the run was given", ("pipeline", "step")),
+    "pipeline_last_success_timestamp_seconds": Metric(
+        "when a run last ended with a registered version, in Unix time", ("pipeline",)
+    ),
 }
-"""Every metric."""
 OUTCOMES = (REGISTERED, REJECTED, FAILED, UNFINISHED)
 FINAL = (REGISTERED, REJECTED)
 """Nothing comes after these: such a run is read once."""
@@ -58,8 +63,11 @@ class Runs:
     def collect(self) -> Iterable[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+        def family(kind: Any, metric: str) -> Any:
+            return kind(metric.removesuffix("_total"), METRICS[metric].help, labels=METRICS[metric].labels)
+
         statuses, name = self.statuses(), self.pipeline.name
-        runs = CounterMetricFamily("pipeline_runs", HELP["pipeline_runs_total"], labels=["pipeline", "outcome"])
+        runs = family(CounterMetricFamily, "pipeline_runs_total")
         for outcome in OUTCOMES:
             runs.add_metric([name, outcome], sum(one.outcome == outcome for one in statuses))
         yield runs
@@ -68,32 +76,28 @@ class Runs:
             ("pipeline_step_duration_seconds", lambda done: done.wall_s),
             ("pipeline_step_cost_usd", lambda done: done.cost_usd),
         ):
-            family = GaugeMetricFamily(metric, HELP[metric], labels=["pipeline", "step"])
+            each = family(GaugeMetricFamily, metric)
             for step, done in newest.items():
-                family.add_metric([name, step], value(done))
-            yield family
-        last = "pipeline_last_success_timestamp_seconds"
-        family = GaugeMetricFamily(last, HELP[last], labels=["pipeline"])
+                each.add_metric([name, step], value(done))
+            yield each
+        last = family(GaugeMetricFamily, "pipeline_last_success_timestamp_seconds")
         if ends := [one.ended for one in statuses if one.outcome == REGISTERED and one.ended]:
-            family.add_metric([name], max(ends))
-        yield family
+            last.add_metric([name], max(ends))
+        yield last
 
 
 def serve(url: str, port: int) -> int:
     """Serve the metrics of all runs below `url` until SIGTERM or SIGINT."""
-    import prometheus_client
-
-    registry = prometheus_client.CollectorRegistry()
-    registry.register(Runs(url))
+    metrics = Metrics({})
+    metrics.registry.register(Runs(url))
     try:
-        server, thread = prometheus_client.start_http_server(port, registry=registry)
-    except OSError as error:
-        raise ArgumentError(f"--port {port}: {error.strerror or error}") from None
+        served = metrics.serve(port)
+    except TelemetryError as error:
+        raise ArgumentError(f"--port: {error}") from None
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     print(f"http://0.0.0.0:{port}/metrics: runs at {url}", flush=True)
     stopped.wait()
-    server.shutdown()
-    thread.join()
+    served.close()
     return 0

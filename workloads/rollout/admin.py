@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from workloads.rollout.errors import Fenced, RolloutError
 from workloads.rollout.router import Router
@@ -56,7 +56,7 @@ def application(router: Router) -> web.Application:
         return web.json_response(router.counts.to_json(int(after)))
 
     async def scrape(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(router.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=router.exported.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def live(_: web.Request) -> web.Response:
         return web.json_response({})

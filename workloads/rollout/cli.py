@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import prometheus_client
-
 from workloads.rollout import admin, journal, spec
 from workloads.rollout.controller import EXITS, Controller
 from workloads.rollout.envoy import EnvoyObserver
@@ -28,6 +26,7 @@ from workloads.rollout.routing import Arm, Routing
 from workloads.rollout.shadow import Scored, read_texts
 from workloads.rollout.shells import BASELINE, CANDIDATE, CONTROL, LocalRoute, Route
 from workloads.rollout.status import status
+from workloads.telemetry.errors import TelemetryError
 
 EXIT_CODES = """exit codes: 0 done, or promoted; 1 replay differs; 2 wrong arguments or specification; 3 not what was
 written; 4 journal; 5 another controller has taken over; 6 router, cluster or Prometheus; 7 weights that no state
@@ -134,9 +133,9 @@ def _run(options: argparse.Namespace) -> int:
     request = _request(options.journal)
     if options.metrics_port:
         try:
-            prometheus_client.start_http_server(options.metrics_port, registry=metrics.registry)
-        except OSError as error:
-            raise RoutingError(f"--metrics-port {options.metrics_port}: {error.strerror or error}") from None
+            metrics.exported.serve(options.metrics_port)
+        except TelemetryError as error:
+            raise RoutingError(f"--metrics-port: {error}") from None
     with journal.Journal(options.journal, rollout, time.time) as memory:
         if isinstance(route, LocalRoute) and not memory.memory.decisions and options.candidate:
             named = {name: _arm(getattr(options, name)) for name in (BASELINE, CANDIDATE)}

@@ -23,7 +23,6 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
-from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from workloads.rollout import counts as counted
@@ -33,6 +32,7 @@ from workloads.rollout.errors import RoutingError, on_disk
 from workloads.rollout.mirroring import Copy, Mirroring, outcome_of
 from workloads.rollout.routing import Routing, is_open, model_of, place
 from workloads.rollout.scores import decoded
+from workloads.telemetry.metrics import Metrics
 
 SESSION, ARM, SERVED_BY = "x-session-id", "x-rollout-arm", "x-served-by"
 """Headers: who asks, which keeps its arm; which arm a tester wants; which arm has answered."""
@@ -96,13 +96,8 @@ class Router:
         and never makes one wait: what its queue has no room for is counted and lost. `chance`: uniform in [0, 1)."""
         self.rollout, self.model, self.routing, self.state = rollout, model, routing, state
         self.counts = Counts()
-        self.registry = CollectorRegistry()
+        self.exported = Metrics(metrics.ROUTER)
         self._log, self._request_s, self._chance, self._clock = log, request_s, chance, clock
-        self._requests = metrics.counter("rollout_requests_total", self.registry)
-        self._durations = metrics.histogram("rollout_request_duration_seconds", self.registry)
-        self._copies = metrics.counter("rollout_copies_total", self.registry)
-        self._unlogged = metrics.counter("rollout_requests_not_logged_total", self.registry)
-        self._weights = metrics.gauge("rollout_weight_ratio", self.registry)
         self._exchanges: asyncio.Queue[Exchange] = asyncio.Queue(LOG_WAITING)
         if state is not None and state.exists():
             with on_disk(state):
@@ -142,7 +137,7 @@ class Router:
 
     def _show(self) -> None:
         for arm in self.routing.arms:
-            self._weights.labels(self.rollout, arm).set(self.routing.weight(arm))
+            self.exported["rollout_weight_ratio"].labels(self.rollout, arm).set(self.routing.weight(arm))
 
     async def settled(self) -> None:
         """Until the copies and log entries that wait now are done."""
@@ -175,9 +170,9 @@ class Router:
 
     def ended(self, sample: dict[str, ArmCounts] | None, label: str, outcome: str, duration_s: float) -> None:
         """A request of this model is over. `sample`: that it is part of; None: of nobody's."""
-        self._requests.labels(self.rollout, label, outcome).inc()
+        self.exported["rollout_requests_total"].labels(self.rollout, label, outcome).inc()
         if outcome == counted.OK:
-            self._durations.labels(self.rollout, label).observe(duration_s)
+            self.exported["rollout_request_duration_seconds"].labels(self.rollout, label).observe(duration_s)
         if sample is not None:
             sample.setdefault(label, ArmCounts()).ended(outcome, duration_s)
 
@@ -189,14 +184,14 @@ class Router:
             try:
                 self._exchanges.put_nowait(exchange)
             except asyncio.QueueFull:
-                self._unlogged.labels(self.rollout).inc()
+                self.exported["rollout_requests_not_logged_total"].labels(self.rollout).inc()
 
     def mirrored(self) -> bool:
         mirror = self.routing.mirror
         return mirror is not None and self._chance() < mirror.ratio
 
     def _copied(self, arm: str, outcome: str, duration_s: float) -> None:
-        self._copies.labels(self.rollout, arm, outcome).inc()
+        self.exported["rollout_copies_total"].labels(self.rollout, arm, outcome).inc()
         self.counts.copies.setdefault(arm, ArmCounts()).ended(outcome, duration_s)
 
     async def _tell_log(self) -> None:
@@ -206,7 +201,7 @@ class Router:
                 assert self._log is not None
                 await self._log(exchange)
             except Exception as error:  # noqa: BLE001 - whatever the log does, requests go on
-                self._unlogged.labels(self.rollout).inc()
+                self.exported["rollout_requests_not_logged_total"].labels(self.rollout).inc()
                 print(f"the request log: {type(error).__name__}: {error}", flush=True)
             finally:
                 self._exchanges.task_done()

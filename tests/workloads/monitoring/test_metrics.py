@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from prometheus_client import generate_latest
-
-from workloads.monitoring.metrics import COUNTERS, GAUGES, HELP, Metrics
+from workloads.monitoring.metrics import METRICS
+from workloads.telemetry.metrics import COUNTER, Metrics
 
 
 def test_every_declared_metric_is_exported() -> None:
-    metrics = Metrics()
-    for name, (_, labels) in COUNTERS.items():
-        metrics.registry._names_to_collectors[name].labels(*labels).inc(2)
-    for name, (_, labels) in GAUGES.items():
-        metrics.registry._names_to_collectors[name].labels(*labels).set(2)
-    samples = [line for line in generate_latest(metrics.registry).decode().splitlines() if line.endswith(" 2.0")]
-    assert {line.partition("{")[0] for line in samples} == set(HELP)
-    assert all(name.startswith("monitoring_") for name in HELP)
+    metrics = Metrics(METRICS)
+    for name, metric in METRICS.items():
+        one = metrics[name].labels(*metric.labels)
+        one.inc(2) if metric.kind == COUNTER else one.set(2)
+    samples = [line for line in metrics.text().decode().splitlines() if line.endswith(" 2.0")]
+    assert {line.partition("{")[0] for line in samples} == set(METRICS)
+    assert all(name.startswith("monitoring_") for name in METRICS)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tests.workloads.monitoring.traffic import MONDAY_S, request
 from workloads.monitoring.errors import ArgumentError, LakeFailed
 from workloads.monitoring.lakehouse import Lake
-from workloads.monitoring.metrics import Metrics
+from workloads.monitoring.metrics import METRICS
 from workloads.monitoring.request_log import RequestLog, draw
 from workloads.monitoring.tables import Request
+from workloads.telemetry.metrics import Metrics
 
 
 class Stub:
@@ -75,7 +76,7 @@ def test_the_rate_is_written_beside_each() -> None:
 
 
 def test_a_lake_that_hangs_keeps_nobody_waiting() -> None:
-    stub, metrics = Stub(), Metrics()
+    stub, metrics = Stub(), Metrics(METRICS)
     stub.go.clear()
     log = RequestLog(stub, queue=100, batch=10, metrics=metrics)
     started = time.monotonic()

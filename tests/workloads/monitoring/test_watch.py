@@ -15,13 +15,14 @@ from tests.workloads.monitoring.traffic import MONDAY_S, SHIFTS, request
 from workloads.monitoring.baseline import DAY_S, HOUR_S, BaselinePolicy, Window
 from workloads.monitoring.errors import ArgumentError, HookFailed
 from workloads.monitoring.lakehouse import Lake
-from workloads.monitoring.metrics import Metrics
+from workloads.monitoring.metrics import METRICS
 from workloads.monitoring.policy import COLUMNS, WatchPolicy
 from workloads.monitoring.report import Report, summary
 from workloads.monitoring.request_log import RequestLog
 from workloads.monitoring.tables import Label, Request, label_row
 from workloads.monitoring.trigger import RetrainPolicy, State
 from workloads.monitoring.watch import command, look, watch
+from workloads.telemetry.metrics import Metrics
 
 NOW = Window(MONDAY_S + 3 * HOUR_S, MONDAY_S + 4 * HOUR_S)
 POLICY = WatchPolicy(
@@ -230,7 +231,7 @@ def run(lake: Lake, tmp_path: Path, **more: Any) -> Report:
 
 
 def test_a_watch_starts_the_pipeline_once(harder: Lake, tmp_path: Path) -> None:
-    metrics = Metrics()
+    metrics = Metrics(METRICS)
     told = "import os, sys; open(sys.argv[1], 'a').write('{MONITORING_REPORT} {MONITORING_MODEL}'.format(**os.environ))"
     words = shlex.join([sys.executable, "-c", told, f"{tmp_path}/started"])
     first = run(harder, tmp_path, hook=command(words), metrics=metrics)

@@ -291,7 +291,7 @@ def test_a_journal_has_one_controller_and_one_rollout(tmp_path: Path) -> None:
 
 def test_metrics_say_where_it_stands(tmp_path: Path) -> None:
     metrics = ControllerMetrics("lm-2")
-    value = metrics.registry.get_sample_value
+    value = metrics.exported.registry.get_sample_value
     found: list[tuple[float | None, ...]] = []
 
     def look(_: str) -> None:

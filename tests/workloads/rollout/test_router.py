@@ -366,7 +366,7 @@ def test_a_shadow_that_hangs_costs_copies_and_no_client() -> None:
         async with setup.running():
             for _ in range(300):
                 assert (await setup.ask())[0] == 200
-            assert setup.router.registry.get_sample_value(
+            assert setup.router.exported.registry.get_sample_value(
                 "rollout_copies_total", {"rollout": "test", "arm": "candidate", "outcome": "full"}
             )
             setup.candidate.gate.set()
@@ -440,6 +440,11 @@ def test_the_log_hears_of_each_exchange_and_never_makes_one_wait() -> None:
                 (str(number), str(number).encode(), "stable", "s") for number in range(3)
             ]
             assert json.loads(heard[0].answer or b"")["outputs"][1]["data"] == [2.0]
-            assert setup.router.registry.get_sample_value("rollout_requests_not_logged_total", {"rollout": "test"}) == 1
+            assert (
+                setup.router.exported.registry.get_sample_value(
+                    "rollout_requests_not_logged_total", {"rollout": "test"}
+                )
+                == 1
+            )
 
     run(test())

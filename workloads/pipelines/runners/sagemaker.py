@@ -82,7 +82,7 @@ def _check(settings: Settings) -> None:
 
 def _session(settings: Settings) -> Any:
     """One that notes what a step would start, and starts nothing."""
-    import boto3  # type: ignore[import-untyped]
+    import boto3
     from sagemaker.core.workflow.pipeline_context import PipelineSession
 
     return PipelineSession(
