@@ -331,6 +331,19 @@ def test_a_broken_split_stops_the_rollout() -> None:
     assert last.evidence["sample_ratio"]["e_value"] >= last.evidence["sample_ratio"]["needed"] == 1000
 
 
+def test_a_look_under_other_weights_says_nothing_of_the_split() -> None:
+    """Another set them, or they could not be set: the next look under the right ones begins anew."""
+    spec, rng = simulated.spec(), np.random.default_rng(1)
+    state = next(d.state for d in HEALTHY.roll_out(spec, 1) if d.weight == 0.05 and d.state.looks == 2)
+    for look in range(20, 22):
+        decision = decide(spec, state, World(skew=5.0).seen(rng, spec, state, look, applied=False))
+        assert decision.evidence["sample_ratio"]["e_value"] < 1
+        state = decision.state
+    for look in range(22, 24):
+        state = decide(spec, state, World(skew=5.0).seen(rng, spec, state, look)).state
+    assert state.phase is Phase.STOPPED
+
+
 def test_a_control_of_the_candidates_size_is_no_broken_split() -> None:
     spec, rng, state = simulated.spec(), np.random.default_rng(1), State()
     for look in range(60):
