@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from components.cluster import addon_values, keda, serving_values
 from components.inference import forecast, scaling
 from components.inference.forecast import Forecast
 from components.inference.scaling import Target
@@ -209,6 +210,18 @@ def test_states_and_outcomes_are_those_of_rollouts() -> None:
     assert named <= phases
     counts = importlib.import_module("workloads.rollout.counts")
     assert (*vocabulary.FAILURES, vocabulary.RESCUED) == (*counts.FAILURES, counts.RESCUED)
+
+
+# ---- that it is read
+
+
+def test_exporters_are_read() -> None:
+    """By monitors that their charts bring, where no component of ours makes one."""
+    assert addon_values.kueue()["enablePrometheus"] is True
+    assert "enableClusterQueueResources: true" in addon_values.kueue()["managerConfig"]["controllerManagerConfigYaml"]
+    assert keda.keda()["prometheus"]["operator"]["serviceMonitor"]["enabled"] is True
+    assert serving_values.cert_manager()["prometheus"]["podmonitor"]["enabled"] is True
+    assert addon_values.gpu_operator([])["dcgmExporter"]["serviceMonitor"]["enabled"] is True
 
 
 # ---- the contract itself
