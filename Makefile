@@ -4,6 +4,7 @@ STACK ?= dev
 BASE ?= main
 CONFIG ?= tiny
 OUTPUT ?= out/train
+LOOP ?= out/loop
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ UV_VERSION := 0.13.9
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help preview check cost diagram pr train serve test test-slow horovod lint format golden bench clean
+.PHONY: help preview check cost diagram pr train serve loop test test-slow horovod airflow lint format golden bench clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -42,6 +43,9 @@ train: $(VENV)/.installed-training ## Train a small language model on this machi
 serve: $(VENV)/.installed-serving ## Serve the newest checkpoint with a real Triton, ask it, measure it: make serve OUTPUT=out/train
 	@$(BIN)/python -m workloads.serving demo --checkpoint $(OUTPUT) $(ARGS)
 
+loop: $(VENV)/.installed-loop ## Train, serve, notice a shift, retrain, roll out; a bad model, caught: make loop LOOP=out/loop
+	@$(BIN)/python -m workloads.loop run $(LOOP) $(ARGS)
+
 test: $(VENV)/.installed-test lint ## Lint, check types and run the tests
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
@@ -49,6 +53,8 @@ test-slow: $(VENV)/.installed-test ## Run the tests that take minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 horovod: out/horovod/.built ## Build Horovod into an environment of its own, for its test (minutes)
+
+airflow: out/airflow/.built ## Install Airflow into an environment of its own, for its test
 
 lint: $(VENV)/.installed-test ## Lint, formatting and types
 	$(BIN)/ruff check .
@@ -80,6 +86,12 @@ out/horovod/.built: workloads/training/build_horovod.sh constraints.txt | $(VENV
 	@sh workloads/training/build_horovod.sh out/horovod
 	@touch $@
 
+# Its own pins, not ours: the two do not resolve together.
+out/airflow/.built: workloads/pipelines/airflow-requirements.txt | $(VENV)/bin/uv
+	@$(PYTHON) -m venv out/airflow
+	@$(subst --constraint constraints.txt,,$(subst --python $(BIN)/python,--python out/airflow/bin/python,$(UV))) --requirement $<
+	@touch $@
+
 $(VENV)/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV)
@@ -100,7 +112,12 @@ $(VENV)/.installed-serving: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@$(UV) --editable '.[serving,training]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-training
 
+$(VENV)/.installed-loop: pyproject.toml constraints.txt | $(VENV)/bin/uv
+	@echo "Installing what the closed loop needs into $(VENV) (once)"
+	@$(UV) --editable '.[loop]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-training $(VENV)/.installed-serving
+
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@echo "Installing the tests' dependencies into $(VENV) (once)"
 	@$(UV) --editable '.[test]'
-	@touch $@ $(VENV)/.installed $(VENV)/.installed-training $(VENV)/.installed-serving
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-training $(VENV)/.installed-serving $(VENV)/.installed-loop

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
         TritonInferenceArgs,
     )
     from components.network import RegionalNetwork, RegionalNetworkArgs
+    from components.observability import Observability, ObservabilityArgs
+    from components.pipelines import (
+        AirflowDeployment,
+        AirflowDeploymentArgs,
+        MlflowServer,
+        MlflowServerArgs,
+        RetrainingTrigger,
+        RetrainingTriggerArgs,
+        SageMakerPipeline,
+        SageMakerPipelineArgs,
+    )
     from components.routing import GlobalLoadBalancer, GlobalLoadBalancerArgs, RegionalEndpoint, RegionalEndpointArgs
     from components.security import WorkloadIdentity, WorkloadIdentityArgs
     from components.storage import TieredStorage, TieredStorageArgs
@@ -41,6 +52,8 @@ if TYPE_CHECKING:
     )
 
 _ROOMS = {
+    "AirflowDeployment": "pipelines",
+    "AirflowDeploymentArgs": "pipelines",
     "BudgetAlarm": "billing",
     "BudgetAlarmArgs": "billing",
     "GlobalLoadBalancer": "routing",
@@ -53,6 +66,10 @@ _ROOMS = {
     "KServeInferenceArgs": "inference",
     "InferenceRoute": "inference",
     "InferenceRouteArgs": "inference",
+    "Observability": "observability",
+    "ObservabilityArgs": "observability",
+    "MlflowServer": "pipelines",
+    "MlflowServerArgs": "pipelines",
     "RayCluster": "training",
     "RayClusterArgs": "training",
     "RayJob": "training",
@@ -61,6 +78,10 @@ _ROOMS = {
     "RegionalEndpointArgs": "routing",
     "RegionalNetwork": "network",
     "RegionalNetworkArgs": "network",
+    "RetrainingTrigger": "pipelines",
+    "RetrainingTriggerArgs": "pipelines",
+    "SageMakerPipeline": "pipelines",
+    "SageMakerPipelineArgs": "pipelines",
     "TensorFlowServing": "inference",
     "TensorFlowServingArgs": "inference",
     "ServerlessInference": "inference",
@@ -80,6 +101,8 @@ _ROOMS = {
 }
 
 __all__ = [
+    "AirflowDeployment",
+    "AirflowDeploymentArgs",
     "BudgetAlarm",
     "BudgetAlarmArgs",
     "GlobalLoadBalancer",
@@ -92,6 +115,10 @@ __all__ = [
     "InferenceRouteArgs",
     "KServeInference",
     "KServeInferenceArgs",
+    "MlflowServer",
+    "MlflowServerArgs",
+    "Observability",
+    "ObservabilityArgs",
     "RayCluster",
     "RayClusterArgs",
     "RayJob",
@@ -100,6 +127,10 @@ __all__ = [
     "RegionalEndpointArgs",
     "RegionalNetwork",
     "RegionalNetworkArgs",
+    "RetrainingTrigger",
+    "RetrainingTriggerArgs",
+    "SageMakerPipeline",
+    "SageMakerPipelineArgs",
     "ServerlessInference",
     "ServerlessInferenceArgs",
     "TensorFlowServing",

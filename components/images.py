@@ -16,3 +16,11 @@ def problem(image: str) -> str:
     if not at and tag == "latest":
         return "'latest' is another image tomorrow; give a tag that stays, or a digest"
     return ""
+
+
+def parts(image: str) -> tuple[str, str, str]:
+    """Repository, tag and digest of an image reference; what it doesn't have is empty."""
+    reference, _, digest = image.partition("@")
+    path, slash, last = reference.rpartition("/")
+    name, _, tag = last.partition(":")
+    return f"{path}{slash}{name}", tag, digest

@@ -9,6 +9,9 @@ ACCELERATOR = "aicloud.dev/accelerator"
 PURPOSE = "aicloud.dev/purpose"
 """Label, and on training pools also a taint: `system`, `serving` or `training`."""
 
+TEAM = "aicloud.dev/team"
+"""Label of namespaces and pods: whose they are, by which their cost is told."""
+
 COMPUTE_CLASS = "cloud.google.com/compute-class"
 """Label on GKE: the pool's name. A pod that selects it has the pool's ladder tried from the first rung to the last."""
 

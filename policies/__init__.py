@@ -6,6 +6,7 @@
 from types import ModuleType
 
 from policies import (
+    databases,
     encryption,
     identity,
     kubernetes_gateways,
@@ -29,6 +30,7 @@ MODULES: tuple[ModuleType, ...] = (
     encryption,
     identity,
     storage,
+    databases,
     secrets,
     operations,
     kubernetes_images,

@@ -143,6 +143,19 @@ def queues_under_own_key(queue: Resource, _: Parameters) -> Iterator[str]:
 
 
 @resource_policy(
+    "metrics-under-own-key",
+    "Every workspace of metrics encrypts with a key of one's own",
+    types=(kinds.AMP_WORKSPACE,),
+    risk="medium",
+    why="https://docs.aws.amazon.com/prometheus/latest/userguide/encryption-at-rest-Amazon-Service-Prometheus.html",
+    fix="Set kmsKeyArn when the workspace is made: it cannot be changed later.",
+)
+def metrics_under_own_key(workspace: Resource, _: Parameters) -> Iterator[str]:
+    if off(at(workspace, "kmsKeyArn")):
+        yield "is under Amazon's key; expected kmsKeyArn"
+
+
+@resource_policy(
     "logs-under-own-key",
     "Every log group encrypts with a key of one's own",
     types=(kinds.LOG_GROUP,),

@@ -59,7 +59,16 @@ DATA_CLASS = "data-class"
     parameters={"classes": {"eu": ["aws:eu-*", "gcp:europe-*"], "us": ["aws:us-*", "gcp:us-*"]}},
 )
 def data_stays_where_it_may_be(inventory: Inventory, parameters: Parameters) -> Iterator[Violation]:
-    stores = {kinds.S3_BUCKET, kinds.GCS_BUCKET, kinds.EFS, kinds.FSX_LUSTRE, kinds.FILESTORE, kinds.GCP_LUSTRE}
+    stores = {
+        kinds.S3_BUCKET,
+        kinds.GCS_BUCKET,
+        kinds.EFS,
+        kinds.FSX_LUSTRE,
+        kinds.FILESTORE,
+        kinds.GCP_LUSTRE,
+        kinds.RDS,
+        kinds.CLOUD_SQL,
+    }
     for store in managed(inventory, *stores):
         tags = tags_of(store, inventory)
         data_class = tags.get(DATA_CLASS) if isinstance(tags, Mapping) else None
@@ -98,12 +107,13 @@ _TAGGED = {
         kinds.S3_BUCKET, kinds.EFS, kinds.FSX_LUSTRE, kinds.KMS_KEY, kinds.SQS_QUEUE, kinds.LOG_GROUP,
         kinds.EKS_CLUSTER, kinds.EKS_NODE_GROUP, kinds.LAUNCH_TEMPLATE, kinds.NODE_CLASS, kinds.IAM_ROLE,
         kinds.VPC, kinds.SECURITY_GROUP, kinds.LOAD_BALANCER, kinds.SAGEMAKER_ENDPOINT, kinds.SNS_TOPIC,
+        kinds.RDS,
         "aws:ec2/natGateway:NatGateway", "aws:ec2/eip:Eip", "aws:ec2/vpcEndpoint:VpcEndpoint",
         "aws:globalaccelerator/accelerator:Accelerator", "aws:ec2/instance:Instance",
     ),
     "gcp": (
         kinds.GCS_BUCKET, kinds.FILESTORE, kinds.GCP_LUSTRE, kinds.CRYPTO_KEY, kinds.GKE_CLUSTER, kinds.GKE_NODE_POOL,
-        kinds.CLOUD_RUN, "gcp:compute/globalAddress:GlobalAddress", "gcp:compute/instance:Instance",
+        kinds.CLOUD_RUN, kinds.CLOUD_SQL, "gcp:compute/globalAddress:GlobalAddress", "gcp:compute/instance:Instance",
     ),
 }  # fmt: skip
 """What costs money or holds data. By cloud, for labels are written differently."""
@@ -115,6 +125,7 @@ def tags_of(resource: Resource, inventory: Inventory) -> Any:
         kinds.NODE_CLASS: "spec.tags",
         kinds.GKE_CLUSTER: "resourceLabels",
         kinds.GKE_NODE_POOL: "nodeConfig.resourceLabels",
+        kinds.CLOUD_SQL: "settings.userLabels",
     }.get(resource.type, "labels" if resource.package == "gcp" else "tags")
     own = at(resource, path, {})
     provider = inventory.plan.by_urn.get(urns.provider_urn(resource.provider)) if resource.provider else None

@@ -131,10 +131,13 @@ _STATEFUL = (
     kinds.FSX_LUSTRE,
     kinds.FILESTORE,
     kinds.GCP_LUSTRE,
+    kinds.RDS,
+    kinds.CLOUD_SQL,
     kinds.KMS_KEY,
     kinds.CRYPTO_KEY,
     kinds.EKS_CLUSTER,
     kinds.GKE_CLUSTER,
+    kinds.AMP_WORKSPACE,
 )
 
 
@@ -156,12 +159,14 @@ _CLOUD_PROTECTION = {
     kinds.GKE_CLUSTER: "deletionProtection",
     kinds.LOAD_BALANCER: "enableDeletionProtection",
     kinds.FILESTORE: "deletionProtectionEnabled",
+    kinds.RDS: "deletionProtection",
+    kinds.CLOUD_SQL: "settings.deletionProtectionEnabled",
 }
 
 
 @resource_policy(
     "cloud-refuses-deletion",
-    "The cloud itself refuses to delete clusters, load balancers, file systems and buckets that hold something",
+    "The cloud refuses to delete clusters, load balancers, file systems, databases and buckets that hold something",
     types=(*_CLOUD_PROTECTION, kinds.S3_BUCKET, kinds.GCS_BUCKET),
     risk="high",
     why="https://docs.aws.amazon.com/eks/latest/userguide/deletion-protection.html",

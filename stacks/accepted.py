@@ -86,6 +86,20 @@ def hosted_zone_id(value: str) -> str:
     return _matches(r"Z[A-Z0-9]{7,31}", value, "the id of a Route 53 hosted zone, such as Z0123456789EXAMPLE")
 
 
+def address(value: str) -> str:
+    return _matches(r"https://[\w.-]+(:\d+)?(/[!-~]*)?", value, "an https:// address")
+
+
+def host_and_port(value: str) -> str:
+    return _matches(
+        r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?:\d{2,5}", value, "a host and its port, such as smtp.example.com:587"
+    )
+
+
+def channel(value: str) -> str:
+    return _matches(r"#[a-z0-9_-]{1,80}", value, 'a channel in quotes, such as "#ml-alerts"')
+
+
 def path(value: str) -> str:
     return _matches(r"/[!-~]*", value, "a path that begins with /, such as /v2/health/ready")
 

@@ -17,6 +17,8 @@ from components import (
 )
 from stacks import training
 from stacks.inference import RegionalInference
+from stacks.observability import observability, prometheus
+from stacks.retraining import RegionalPipelines
 from stacks.servers import kserve_mode
 from stacks.settings import Region, Settings
 from stacks.training import RegionalTraining, TrainingNamespace
@@ -79,12 +81,29 @@ class Environment:
                 p.region.region: p.inference.triton.cold_start_s for p in self.platforms if p.inference.triton
             },
         }
+        watched = {p.region.region: p.observability for p in self.platforms if p.observability}
+        if watched:
+            exports["grafana"] = {place: one.grafana_service for place, one in watched.items()}
+            exports["otlpEndpoints"] = {place: one.otlp_endpoint for place, one in watched.items()}
+            exports["longTermMetrics"] = {place: one.long_term_endpoint for place, one in watched.items()}
         serverless = {
             f"{p.region.region}/{name}": one for p in self.platforms for name, one in p.inference.serverless.items()
         }
         if serverless:
             exports["serverlessUrls"] = {name: one.url for name, one in serverless.items()}
             exports["serverlessGrants"] = {name: one.invoker_grant for name, one in serverless.items()}
+        tracking = {p.region.region: p.pipelines.mlflow for p in self.platforms if p.pipelines.mlflow}
+        if tracking:
+            exports["trackingUris"] = {name: one.tracking_uri for name, one in tracking.items()}
+        airflows = {p.region.region: p.pipelines.airflow for p in self.platforms if p.pipelines.airflow}
+        triggers = {p.region.region: p.pipelines.trigger for p in self.platforms if p.pipelines.trigger}
+        if triggers:
+            exports["retrainingCronJobs"] = {name: one.cronjob for name, one in triggers.items()}
+        if airflows:
+            exports["airflowUrls"] = {name: one.url for name, one in airflows.items()}
+        pipelines = {p.region.region: p.pipelines.sagemaker for p in self.platforms if p.pipelines.sagemaker}
+        if pipelines:
+            exports["sagemakerPipelines"] = {name: one.arn for name, one in pipelines.items()}
         if self.front_door is not None:
             exports["inferenceUrl"] = self.front_door.domain_name.apply(lambda name: f"https://{name}")
             exports["frontDoorAddresses"] = self.front_door.addresses
@@ -130,9 +149,11 @@ class RegionalPlatform:
                 "administrators": list(settings.administrators_of(region.cloud)),
                 "public_access_cidrs": list(region.public_access_cidrs),
                 **kserve_mode(settings, region),
+                **prometheus(settings),
                 "protect": settings.protect,
             },
         )
+        self.observability = observability(settings, region, tags, self.cluster)
         trains = "training" in region.purposes
         namespace = TrainingNamespace(settings, region, self.cluster) if trains else None
         self.storage = TieredStorage(
@@ -150,7 +171,18 @@ class RegionalPlatform:
             self._in_cluster(*(namespace.made if namespace else ())),
         )
         self.training = (
-            RegionalTraining(settings, region, tags, self.cluster, self.storage, namespace) if namespace else None
+            RegionalTraining(settings, region, tags, self.cluster, self.storage, namespace, self.observability)
+            if namespace
+            else None
+        )
+        self.pipelines = RegionalPipelines(
+            settings,
+            region,
+            tags,
+            self.network,
+            self.cluster,
+            self.storage,
+            self.training.queue if self.training else None,
         )
         self.inference = RegionalInference(
             settings,
@@ -160,6 +192,7 @@ class RegionalPlatform:
             self.cluster,
             self.storage,
             self.training.queue if self.training else None,
+            self.observability,
         )
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:

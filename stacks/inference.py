@@ -10,6 +10,7 @@ import pulumi
 from components import (
     GpuCluster,
     InferenceRoute,
+    Observability,
     RegionalEndpoint,
     RegionalNetwork,
     ServerlessInference,
@@ -46,12 +47,13 @@ class RegionalInference:
         cluster: GpuCluster,
         storage: TieredStorage,
         queue: TrainingQueue | None,
+        watched: Observability | None,
     ) -> None:
         """`queue` lends idle serving machines to training; None where nothing trains."""
         self._region, self._network, self._cluster, self._storage, self._queue = (
             region, network, cluster, storage, queue
         )  # fmt: skip
-        self._settings = settings
+        self._settings, self._watched = settings, watched
         self._place: dict[str, Any] = {"cloud": region.cloud, "region": region.name, "tags": dict(tags)}
         self.triton = self._triton(settings)
         others = (settings, region, self._place, cluster, storage, queue)
@@ -98,6 +100,7 @@ class RegionalInference:
                 **({"cluster_queue": self._queue.serving_cluster_queue} if self._queue else {}),
                 **_of_group(first),
                 "client_cidrs": [self._region.cidr],
+                **({"otlp_endpoint": self._watched.otlp_endpoint} if self._watched else {}),
                 "service_annotations": self._annotations(first),
                 "warm_machines": serving.warm_machines.get(self._region.region, 0),
                 **({"prepull_images": list(serving.prepull_images)} if serving.prepull_images is not None else {}),

@@ -19,6 +19,8 @@ from components.accelerators import CpuMachine, Fabric, MachineType, best_machin
 from stacks import accepted, validation
 from stacks.fields import Cidr, Count, Days, OpenCidr, Part, Place, Positive, Purpose, Text
 from stacks.jobs import RayJob, Sweep, Training, TrainingJob
+from stacks.observability_settings import Observability, ObservabilitySecrets
+from stacks.pipelines import Pipelines
 from stacks.problems import Problem, SettingsError, item_model, of_pydantic
 from stacks.server_settings import KserveService, TensorflowServing
 from stacks.serving import Model, Serverless, Serving
@@ -237,6 +239,10 @@ class Settings(Part):
     """node pools"""
     storage: Storage = Storage()
     """storage tiers"""
+    observability: Observability | None = None
+    """what is watched, for how long, and who is told; absent: a Prometheus for autoscalers alone"""
+    observability_secrets: ObservabilitySecrets = ObservabilitySecrets()
+    """secrets of those who are told, each set with --secret"""
     front_door: FrontDoor | None = None
     """the one global entry; absent: none"""
     serving: Serving
@@ -257,6 +263,8 @@ class Settings(Part):
     """searches for the best settings of a training run"""
     ray_jobs: tuple[RayJob, ...] = ()
     """training runs on Ray clusters of their own"""
+    pipelines: tuple[Pipelines, ...] = ()
+    """regions that have servers of the closed loop"""
 
     def regions_for(self, purpose: str) -> tuple[Region, ...]:
         """Regions that train or serve, or with `system` all."""
@@ -277,6 +285,10 @@ class Settings(Part):
     def tensorflow_servings_in(self, region: Region) -> tuple[TensorflowServing, ...]:
         """The servers of SavedModels that a region has."""
         return tuple(one for one in self.tensorflow_servings if region in self._places(one.regions, "serving"))
+
+    def pipelines_in(self, region: Region) -> Pipelines | None:
+        """What a region has for the closed loop."""
+        return next((one for one in self.pipelines if one.region == region.region), None)
 
     def lends(self, region: Region) -> bool:
         """Whether a region's serving machines are lent to training while they are idle: wherever both are."""

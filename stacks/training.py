@@ -11,6 +11,7 @@ import pulumi_kubernetes as k8s
 from components import (
     GpuCluster,
     HyperparameterSweep,
+    Observability,
     RayJob,
     TieredStorage,
     TrainingJob,
@@ -23,6 +24,7 @@ from components.storage.volumes import claim_name
 from components.training import pod_security
 from components.training.flavors import TOPOLOGY_LEVELS
 from stacks.jobs import Run, Training
+from stacks.retraining import tracking_traffic, tracking_uri
 from stacks.settings import NodePool, Region, Settings
 
 NAMESPACE = "training"
@@ -43,7 +45,7 @@ class TrainingNamespace:
             metadata={"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": level}},
             opts=options,
         )
-        policies = {"deny-all": DENY_ALL, "traffic": among_themselves(region.cloud, MONITORING_NAMESPACE)}
+        policies = {"deny-all": DENY_ALL, "traffic": self._traffic(settings, region)}
         self.made: list[pulumi.Resource] = [
             namespace,
             *(
@@ -57,6 +59,11 @@ class TrainingNamespace:
             ),
         ]
 
+    def _traffic(self, settings: Settings, region: Region) -> dict[str, Any]:
+        traced = settings.observability is not None
+        within = among_themselves(region.cloud, MONITORING_NAMESPACE, traced=traced)
+        return {**within, "egress": [*within["egress"], *tracking_traffic(settings, region)]}
+
 
 class RegionalTraining:
     """The queue of a region, and the runs in it."""
@@ -69,7 +76,9 @@ class RegionalTraining:
         cluster: GpuCluster,
         storage: TieredStorage,
         namespace: TrainingNamespace,
+        watched: Observability | None,
     ) -> None:
+        self._watched = watched
         self._settings, self._region, self._cluster, self._storage = settings, region, cluster, storage
         self._place: dict[str, Any] = {"cloud": region.cloud, "region": region.name}
         self._tags = dict(tags)
@@ -102,12 +111,14 @@ class RegionalTraining:
                 f"{self._region.name}-{job.name}",
                 {
                     **self._run(job),
+                    "settings": self._tracked(job),
                     **self._checkpoints(job),
                     **asked,
                     "image": training.image,
                     "runtime": runtimes.torchrun if job.min_nodes == job.max_nodes else runtimes.elastic,
                     "min_nodes": job.min_nodes,
                     "max_nodes": job.max_nodes,
+                    **({"otlp_endpoint": self._watched.otlp_endpoint} if self._watched else {}),
                     **({"topology": TOPOLOGY_LEVELS[self._region.cloud][-2]} if job.compact else {}),
                 },
                 self._in_cluster(runtimes),
@@ -139,6 +150,11 @@ class RegionalTraining:
                 },
                 self._in_cluster(),
             )
+
+    def _tracked(self, run: Run) -> dict[str, str]:
+        """The run's settings, and where it tells of itself, unless it says so."""
+        uri = tracking_uri(self._settings, self._region)
+        return {**({"tracking.mlflow": uri} if uri else {}), **run.shared_args()["settings"]}
 
     def _checkpoints(self, run: Run) -> dict[str, Any]:
         return {"checkpoint_prefix": f"checkpoints/{run.name}"}

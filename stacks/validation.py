@@ -11,6 +11,8 @@ from components.accelerators import CATALOG, RUNGS, CpuMachine, MachineType, Not
 from components.machine_types import AWS_RUNGS, GCP_RUNGS
 from stacks import (
     validation_kserve,
+    validation_observability,
+    validation_pipelines,
     validation_route,
     validation_scaling,
     validation_serverless,
@@ -45,6 +47,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     yield from environment.storage(parts.get("storage"))
     yield from environment.front_door(parts.get("frontDoor"))
     yield from environment.budget(parts.get("budget"))
+    yield from validation_observability.problems(parts)
     yield from validation_route.problems(parts.get("serving"), environment.models)
     readable = environment.complete and environment.every_pool
     regions, pools = list(environment.regions.values()), list(environment.pools.values())
@@ -53,6 +56,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     yield from validation_serving.problems(parts, regions, pools, readable)
     yield from validation_scaling.problems(environment.models, regions)
     yield from validation_serverless.problems(parts, regions, environment.complete)
+    yield from validation_pipelines.problems(parts, regions, pools, readable)
 
 
 class Environment:

@@ -62,7 +62,7 @@ def _place(path: str, run: Run, regions: list[Region], pools: list[NodePool], co
     if run.accelerator not in CATALOG:
         yield Problem(f"{path}.accelerator", run.accelerator, did_you_mean(run.accelerator, CATALOG))
         return
-    usable = [pool for pool in pools if pool.accelerator and _usable(pool, region)]
+    usable = [pool for pool in pools if pool.accelerator and usable_for_training(pool, region)]
     offered = [(pool, _machine(pool, region)) for pool in usable]
     named = {place.region for place in regions}
     elsewhere = any(not named.issuperset(pool.regions or ()) for pool in pools)
@@ -95,7 +95,7 @@ def _kind_of_pool(path: str, run: TrainingJob, region: Region, pools: list[NodeP
         yield Problem(f"{path}.compact", False, accepted)
 
 
-def _usable(pool: NodePool, region: Region) -> bool:
+def usable_for_training(pool: NodePool, region: Region) -> bool:
     """Whether training may use a pool in a region: its own pools, and those that serving leaves idle."""
     if pool.purpose == "system":
         return False

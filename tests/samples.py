@@ -2,12 +2,65 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 REGIONS = {"aws": "us-east-1", "gcp": "europe-west4"}
 CLOUDS = tuple(REGIONS)
 TRAINING_IMAGE = "registry.example.com/ai-cloud/training:0.1.0"
 H100S = {"aws": "p5.48xlarge", "gcp": "a3-megagpu-8g"}
+ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/ai-cloud"
+PIPELINE = json.dumps(
+    {
+        "Version": "2020-12-01",
+        "Parameters": [{"Name": "Corpus", "Type": "String", "DefaultValue": "stdlib"}],
+        "Steps": [
+            {
+                "Name": "train",
+                "Type": "Processing",
+                "Arguments": {
+                    "ProcessingResources": {
+                        "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.g6.xlarge", "VolumeSizeInGB": 100}
+                    },
+                    "AppSpecification": {
+                        "ImageUri": f"{ECR}/pipelines:0.1.0",
+                        "ContainerEntrypoint": ["python", "-m", "workloads.pipelines"],
+                    },
+                    "RoleArn": "arn:aws:iam::123456789012:role/somebody-else",
+                },
+            },
+            {
+                "Name": "gate",
+                "Type": "Condition",
+                "Arguments": {
+                    "Conditions": [{"Type": "Equals", "LeftValue": "a", "RightValue": "a"}],
+                    "IfSteps": [
+                        {
+                            "Name": "register",
+                            "Type": "Training",
+                            "Arguments": {
+                                "AlgorithmSpecification": {
+                                    "TrainingImage": f"{ECR}/training@sha256:{'0' * 64}",
+                                    "TrainingInputMode": "File",
+                                },
+                                "OutputDataConfig": {"S3OutputPath": "s3://sim-models/pipelines/run"},
+                                "ResourceConfig": {
+                                    "InstanceCount": 1,
+                                    "InstanceType": "ml.m5.large",
+                                    "VolumeSizeInGB": 30,
+                                },
+                                "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+                                "RoleArn": "arn:aws:iam::123456789012:role/somebody-else",
+                            },
+                        }
+                    ],
+                    "ElseSteps": [],
+                },
+            },
+        ],
+    }
+)
+"""What the compiler of a pipeline may write: a step, and one that only a condition lets run."""
 TAGS = {"owner": "ml-platform@example.com", "environment": "test"}
 
 
@@ -41,6 +94,15 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
         "bucket_url": f"{'s3' if on_aws else 'gs'}://sim-data",
         "claims": {"hot": "hot", "warm": "warm"},
     }
+    data = {
+        "network_id": network_id,
+        "network_cidr": "10.16.0.0/16",
+        "private_subnet_ids": subnets,
+        "node_security_group_id": "sg-2" if on_aws else "",
+        "bucket": bucket,
+        "bucket_url": f"{'s3' if on_aws else 'gs'}://{bucket}",
+        "encryption_key": key,
+    }
     groups = [f"https://www.googleapis.com/compute/v1/projects/sim-project/zones/{zone}/neg" for zone in zones]
     return {
         "BudgetAlarm": {
@@ -49,6 +111,44 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "email": "ml-platform@example.com",
             "tags": TAGS,
             **({} if on_aws else {"billing_account": "01AB23-45CD67-89EF01"}),
+        },
+        "Observability": {
+            **place,
+            **bound,
+            "environment": "test",
+            "retention_days": 40,
+            "disk_gib": 150,
+            "storage_class": "encrypted",
+            "long_term": {"series": "aicloud:.+", **({"retention_days": 400} if on_aws else {})},
+            "alerting": {
+                "email": {
+                    "to": "ml-platform@example.com",
+                    "sender": "alerts@example.com",
+                    "smarthost": "smtp.example.com:587",
+                    "username": "alerts",
+                },
+                "slack_channel": "#ml-alerts",
+                "pagerduty": True,
+                "heartbeat": True,
+                "teams": [{"name": "serving", "email": "serving@example.com", "slack_channel": "#ml-serving"}],
+                "secrets": dict.fromkeys(
+                    ("slack_url", "pagerduty_routing_key", "heartbeat_url", "smtp_password"), "not-a-secret"
+                ),
+                "secret_names": ["slack_url", "pagerduty_routing_key", "heartbeat_url", "smtp_password"],
+            },
+            "runbook_url": "https://git.example.com/docs/runbooks",
+            "serving_namespaces": ["serving"],
+            "training_namespaces": ["training"],
+            "grafana_domain": "grafana.example.com",
+            "oidc": {
+                "issuer": "https://login.example.com",
+                "client_id": "grafana",
+                "client_secret": "not-a-secret",
+                "admin_group": "ml-platform",
+            },
+            "tracing": {"sample_ratio": 0.1, "slow_ms": 500, **({"own_destination": True} if on_aws else {})},
+            "query_namespaces": ["rollouts"],
+            "protect": True,
         },
         "RegionalNetwork": {**place, "cidr": "10.16.0.0/16", "cluster_name": "main", "flow_log_retention_days": 14},
         "GpuCluster": {
@@ -112,6 +212,7 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "machine_type": H100S[cloud],
             "min_nodes": 2,
             "max_nodes": 4,
+            "otlp_endpoint": "http://otel-agent.observability.svc:4318",
             "fabric": True,
         },
         "RayCluster": {
@@ -142,6 +243,7 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "max_replicas": 4,
             "client_cidrs": ["10.16.0.0/16"],
             "queue_objective_ms": 20,
+            "otlp_endpoint": "http://otel-agent.observability.svc:4318",
             "scaling": {"forecasts": [{"model": "resnet50", "requests_per_replica_s": 100.0}]},
         },
         "InferenceRoute": {
@@ -215,6 +317,64 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "max_replicas": 4,
             "batching": {"max_batch_size": 64, "batch_timeout_ms": 2, "allowed_batch_sizes": [8, 64]},
             "client_cidrs": ["10.16.0.0/16"],
+        },
+        "MlflowServer": {
+            **place,
+            **bound,
+            **data,
+            "namespace": "mlflow",
+            "image": "registry.example.com/ai-cloud/mlflow:3.17.2-1",
+            "database": {"size": "medium", "storage_gib": 50, "zonal_redundancy": True, "backup_days": 14},
+            "client_namespaces": ["training"],
+            "replicas": 2,
+            "protect": True,
+        },
+        "AirflowDeployment": {
+            **place,
+            **bound,
+            **data,
+            "namespace": "airflow",
+            "image": "registry.example.com/ai-cloud/airflow:3.3.2-1",
+            "database": {"size": "medium", "storage_gib": 50, "zonal_redundancy": True, "backup_days": 14},
+            "read_prefixes": ["datasets"],
+            "write_prefixes": ["pipelines", "models"],
+            "replicas": 2,
+            "tracking_namespace": "mlflow",
+            "protect": True,
+        },
+        "RetrainingTrigger": {
+            **place,
+            **bound,
+            "namespace": "training",
+            "queue": "training",
+            "image": "registry.example.com/ai-cloud/retraining:0.1.0",
+            "pipeline_image": "registry.example.com/ai-cloud/pipelines:0.1.0",
+            "model": "sentiment",
+            "bucket": bucket,
+            "bucket_url": f"{'s3' if on_aws else 'gs'}://{bucket}",
+            "network_cidr": "10.16.0.0/16",
+            "policy": '{"retrain": {"usd_a_month": 200.0}}',
+            "corpus_prefix": "datasets/text",
+            "tracking_uri": "http://mlflow.mlflow.svc.cluster.local:5000",
+            "parameters": {"champion": "registry"},
+            "accelerator": "l4",
+            **(
+                {"encryption_key": key}
+                if on_aws
+                else {"catalog": {"type": "rest", "uri": "https://catalog.example.com"}}
+            ),
+        },
+        "SageMakerPipeline": {
+            **place,
+            "definition": PIPELINE,
+            "network_id": network_id,
+            "private_subnet_ids": subnets,
+            "bucket": bucket,
+            "read_prefixes": ["datasets"],
+            "write_prefixes": ["pipelines", "models"],
+            "encryption_key": key,
+            "schedule": "cron(0 3 ? * SUN *)",
+            "parameters": {"Corpus": "s3://sim-models/datasets/web"},
         },
         "RegionalEndpoint": {
             **place,

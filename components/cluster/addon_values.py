@@ -8,11 +8,13 @@ from typing import Any
 import yaml
 
 from components import labels
-from components.cluster.ladder import Pool
+from components.cluster import dcgm
+from components.cluster.ladder import CAPACITY, Pool
 
-_PROMETHEUS = "prometheus-stack"
+PROMETHEUS = "prometheus-stack"
+"""What everything of the chart kube-prometheus-stack is called after."""
 MONITORING_NAMESPACE = "monitoring"
-PROMETHEUS_URL = f"http://{_PROMETHEUS}-prometheus.{MONITORING_NAMESPACE}.svc:9090"
+PROMETHEUS_URL = f"http://{PROMETHEUS}-prometheus.{MONITORING_NAMESPACE}.svc:9090"
 """Where the cluster's own Prometheus answers queries."""
 
 PODS_READY_MINUTES = 60
@@ -41,7 +43,7 @@ def gpu_operator(pools: Sequence[Pool]) -> dict[str, Any]:
         "migManager": {"enabled": any(sharing.mode == "mig" for _, sharing in shared)},
         "daemonsets": {"tolerations": tolerate},
         "node-feature-discovery": {"worker": {"tolerations": tolerate}},
-        "dcgmExporter": {"serviceMonitor": {"enabled": True}},
+        "dcgmExporter": dcgm.of_gpu_operator(),
     }
     if sliced:
         configurations = {"exclusive": {"version": "v1"}}
@@ -200,8 +202,48 @@ def kuberay() -> dict[str, Any]:
     }
 
 
-def prometheus_stack(storage_class: str) -> dict[str, Any]:
-    """Prometheus and its operator. Every pod monitor, service monitor and rule counts, whoever made it."""
+_CLUSTER_LABELS = (
+    labels.POOL,
+    labels.ACCELERATOR,
+    labels.PURPOSE,
+    "node.kubernetes.io/instance-type",
+    "topology.kubernetes.io/zone",
+    CAPACITY,
+)
+_POD_LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", labels.TEAM, "kueue.x-k8s.io/queue-name")
+
+
+def prometheus_stack(storage_class: str, *, servers: bool) -> dict[str, Any]:
+    """Prometheus' operator, and what tells of machines, pods and objects. With `servers` a Prometheus as well, without
+    anywhere to send alerts to; Observability brings a larger one, with all that belongs to it.
+    """
+    return {
+        "fullnameOverride": PROMETHEUS,
+        # Dashboards are Observability's.
+        "grafana": {"enabled": False},
+        # Managed control planes don't let these be scraped.
+        **{kind: {"enabled": False} for kind in ("kubeEtcd", "kubeScheduler", "kubeControllerManager", "kubeProxy")},
+        "prometheusOperator": {
+            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        },
+        "kube-state-metrics": {
+            # By these, what pods and machines cost is told by pool, model, training job and team.
+            "metricLabelsAllowlist": [
+                f"nodes=[{','.join(_CLUSTER_LABELS)}]",
+                f"pods=[{','.join(_POD_LABELS)}]",
+                f"namespaces=[{labels.TEAM}]",
+            ],
+        },
+        "alertmanager": {"enabled": False},
+        "defaultRules": {"create": servers},
+        "prometheus": {"enabled": True, "prometheusSpec": prometheus_spec(storage_class)}
+        if servers
+        else {"enabled": False},
+    }
+
+
+def prometheus_spec(storage_class: str, *, retention_days: int = 15, disk_gib: int = 100) -> dict[str, Any]:
+    """`prometheusSpec` of the chart: every pod monitor, service monitor and rule counts, whoever made it."""
     everything = {
         f"{kind}SelectorNilUsesHelmValues": False
         for kind in ("podMonitor", "serviceMonitor", "rule", "probe", "scrapeConfig")
@@ -209,21 +251,13 @@ def prometheus_stack(storage_class: str) -> dict[str, Any]:
     claim = {
         "storageClassName": storage_class,
         "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": "100Gi"}},
+        "resources": {"requests": {"storage": f"{disk_gib}Gi"}},
     }
     return {
-        "fullnameOverride": _PROMETHEUS,
-        # Dashboards are code, shown by a Grafana that outlives any cluster.
-        "grafana": {"enabled": False},
-        # Managed control planes don't let these be scraped.
-        **{kind: {"enabled": False} for kind in ("kubeEtcd", "kubeScheduler", "kubeControllerManager", "kubeProxy")},
-        "prometheus": {
-            "prometheusSpec": {
-                **everything,
-                "retention": "15d",
-                "retentionSize": "90GB",
-                "storageSpec": {"volumeClaimTemplate": {"spec": claim}},
-                "resources": {"requests": {"cpu": "500m", "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
-            }
-        },
+        **everything,
+        "retention": f"{retention_days}d",
+        # The rest is for the log that is written ahead, and for blocks while they are merged.
+        "retentionSize": f"{disk_gib * 9 // 10}GB",
+        "storageSpec": {"volumeClaimTemplate": {"spec": claim}},
+        "resources": {"requests": {"cpu": "500m", "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
     }

@@ -10,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.cluster import addon_values as values
-from components.cluster import charts, gateway, gpudirect, karpenter, keda
+from components.cluster import charts, dcgm, gateway, gpudirect, karpenter, keda
 from components.cluster.ladder import Pool
 from components.cluster.serving_operators import ServingOperators
 
@@ -30,13 +30,15 @@ class AddonOptions:
     """ARN, or id, of the key for network disks."""
     kserve: str = ""
     """`raw` or `serverless`; empty: no KServe."""
+    prometheus: bool = True
+    """A Prometheus beside its operator; False where Observability brings one."""
 
 
 class Addons(pulumi.ComponentResource):
     """The releases that workloads rely on, each in a namespace of its own, in the order in which they need each other.
 
     - the default StorageClass, encrypted with the cluster's key
-    - Prometheus and its operator, first because others bring monitors for it
+    - Prometheus' operator and, unless Observability brings one, a Prometheus; first because others bring monitors
     - KEDA, which scales servers by what Prometheus knows; where a pool serves, its HTTP add-on, in which requests wait
       for a server at zero
     - Kueue; its queues are TrainingQueue's
@@ -44,6 +46,7 @@ class Addons(pulumi.ComponentResource):
     - where a pool serves: Envoy Gateway with the Gateway API's definitions; Gateways and routes are InferenceRoute's
     - where a pool trains: Kubeflow Trainer with JobSet, and KubeRay; their runtimes and jobs are others'
     - EKS: the NVIDIA GPU operator, the EFA and Neuron device plugins, each where a pool needs it. GKE runs its own.
+    - GKE, for pools with GPUs: the DCGM exporter, which on EKS is the GPU operator's
     - GKE, for pools with GPUDirect: what puts NCCL's plugin on their machines, as Google has it (gpudirect)
 
     Custom resources depend on the release that brings their definitions, so they go first when all is removed.
@@ -66,7 +69,7 @@ class Addons(pulumi.ComponentResource):
         storage = self._storage_class(args)
         monitoring = self._release(
             charts.PROMETHEUS_STACK,
-            values.prometheus_stack(STORAGE_CLASS),
+            values.prometheus_stack(STORAGE_CLASS, servers=args.prometheus),
             values.MONITORING_NAMESPACE,
             [storage],
             privileged=True,
@@ -89,6 +92,7 @@ class Addons(pulumi.ComponentResource):
         if args.cloud == "aws":
             self.made += self._devices(args.pools, monitoring)
         else:
+            self.made += self._gpus_of_gke(args.pools, monitoring)
             self.made += self._gpudirect(args.pools)
         self.register_outputs({})
 
@@ -167,6 +171,12 @@ class Addons(pulumi.ComponentResource):
             )
             for name, spec in gpudirect.daemon_sets(pools).items()
         ]
+
+    def _gpus_of_gke(self, pools: Sequence[Pool], monitoring: pulumi.Resource) -> list[pulumi.Resource]:
+        if not any(pool.resource == "nvidia.com/gpu" for pool in pools):
+            return []
+        exporter = dcgm.exporter(values.tolerations(pools))
+        return [self._release(charts.DCGM_EXPORTER, exporter, dcgm.NAMESPACE, [monitoring], privileged=True)]
 
     def _devices(self, pools: Sequence[Pool], monitoring: pulumi.Resource) -> list[pulumi.Resource]:
         made: list[pulumi.Resource] = [self._karpenter_monitor(monitoring)]

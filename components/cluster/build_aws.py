@@ -102,7 +102,13 @@ def build(
     )
     addons = Addons(
         f"{name}-addons",
-        AddonOptions(cloud="aws", pools=pools, disk_key=control_plane.key.arn, kserve=args.get("kserve", "")),
+        AddonOptions(
+            cloud="aws",
+            pools=pools,
+            disk_key=control_plane.key.arn,
+            kserve=args.get("kserve", ""),
+            prometheus=args["prometheus"],
+        ),
         inside,
         # Its webhook looks at every new pod, so it is up before most of them are made.
         after=[*ready, balancers],

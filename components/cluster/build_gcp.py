@@ -68,7 +68,13 @@ def build(
     )
     addons = Addons(
         f"{name}-addons",
-        AddonOptions(cloud="gcp", pools=pools, disk_key=control_plane.key.id, kserve=args.get("kserve", "")),
+        AddonOptions(
+            cloud="gcp",
+            pools=pools,
+            disk_key=control_plane.key.id,
+            kserve=args.get("kserve", ""),
+            prometheus=args["prometheus"],
+        ),
         inside,
         after=[control_plane.system],
     )

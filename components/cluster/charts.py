@@ -10,6 +10,9 @@ cert-manager that is out of support: cert-manager/cert-manager v1.21.1 instead).
 kedacore/charts: KEDA 2.21.1 (released on 2026-11-16; the values were read at 2.20.2) and its HTTP add-on 0.16.0
 (released on 2026-09-16; the values were read a month before), both found on 2026-11-29.
 envoyproxy/gateway v1.9.2 (named by others, October 2026; the values were read at v1.9.0, with Gateway API 1.6.1).
+Of observability, in Chart.yaml of August 2026 (OpenCost: April, DCGM exporter: May), the values at the same versions:
+open-telemetry/opentelemetry-helm-charts, grafana-community/helm-charts, opencost/opencost-helm-chart,
+NVIDIA/dcgm-exporter.
 """
 
 from __future__ import annotations
@@ -53,6 +56,12 @@ CERT_MANAGER = Chart("oci://quay.io/jetstack/charts/cert-manager", "v1.21.1")
 KSERVE_CRDS = Chart("oci://ghcr.io/kserve/charts/kserve-crd", "v0.20.0")
 KSERVE = Chart("oci://ghcr.io/kserve/charts/kserve-resources", "v0.20.0")
 KNATIVE_OPERATOR = Chart("knative-operator", "v1.21.1", "https://knative.github.io/operator")
+OPENTELEMETRY_COLLECTOR = Chart(
+    "opentelemetry-collector", "0.170.0", "https://open-telemetry.github.io/opentelemetry-helm-charts"
+)
+GRAFANA = Chart("grafana", "12.11.1", "https://grafana-community.github.io/helm-charts")
+OPENCOST = Chart("opencost", "2.5.17", "https://opencost.github.io/opencost-helm-chart")
+DCGM_EXPORTER = Chart("dcgm-exporter", "4.8.2", "https://nvidia.github.io/dcgm-exporter/helm-charts")
 KEDA = Chart("keda", "2.21.1", KEDA_CHARTS)
 KEDA_HTTP = Chart("keda-add-ons-http", "0.16.0", KEDA_CHARTS)
 
@@ -64,17 +73,19 @@ def release(
     parent: pulumi.Resource,
     *,
     namespace: pulumi.Input[str],
+    called: str = "",
     after: Sequence[pulumi.Resource] = (),
     skip_crds: bool = False,
     provider: k8s.Provider | None = None,
 ) -> k8s.helm.v3.Release:
     """Install a pinned chart: all of it or nothing, in a namespace that exists, and ready before others go on.
 
-    `provider` where the parent doesn't hand one down.
+    `called` is the release's own name, where a chart is installed more than once in a namespace. `provider` where the
+    parent doesn't hand one down.
     """
     return k8s.helm.v3.Release(
         name,
-        name=chart.chart.rsplit("/", 1)[-1],
+        name=called or chart.chart.rsplit("/", 1)[-1],
         chart=chart.chart,
         version=chart.version,
         repository_opts={"repo": chart.repository} if chart.repository else None,

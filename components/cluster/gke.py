@@ -275,7 +275,8 @@ class GkeControlPlane(pulumi.ComponentResource):
                 ]
             },
             "monitoring_config": {
-                "enable_components": ["SYSTEM_COMPONENTS", "APISERVER", "SCHEDULER", "CONTROLLER_MANAGER", "DCGM"],
+                # Without DCGM: the add-ons bring an exporter that also tells of errors (components.cluster.dcgm).
+                "enable_components": ["SYSTEM_COMPONENTS", "APISERVER", "SCHEDULER", "CONTROLLER_MANAGER"],
                 "managed_prometheus": {"enabled": True},
             },
             "maintenance_policy": {"recurring_window": MAINTENANCE},

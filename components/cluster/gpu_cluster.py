@@ -132,6 +132,9 @@ class GpuClusterArgs(TypedDict):
     kserve: NotRequired[str]
     """KServe's operator among the add-ons: `raw` (its servers are Deployments) or `serverless` (with Knative, for
     servers that scale to zero; raw ones are served as well). Default none."""
+    prometheus: NotRequired[bool]
+    """A Prometheus among the add-ons, which autoscalers ask; default true. Give false where an Observability brings the
+    cluster's Prometheus."""
     protect: NotRequired[bool]
     """Refuse to delete the cluster and its keys; default false."""
     tags: NotRequired[dict[str, str]]
@@ -183,6 +186,7 @@ class GpuCluster(pulumi.ComponentResource):
             "cluster_name": args.get("cluster_name") or name,
             "kubernetes_version": args.get("kubernetes_version") or DEFAULT_KUBERNETES_VERSION,
             "log_retention_days": int(args.get("log_retention_days") or DEFAULT_LOG_RETENTION_DAYS),
+            "prometheus": args.get("prometheus", True),
         }
         build = {"aws": build_aws, "gcp": build_gcp}[args["cloud"]]
         parts = build(self, name, settled, pools, after=prerequisites(opts))

@@ -18,7 +18,6 @@ from components.inference.own_namespace import disruption_budget
 from components.inference.pod import Machines, Server, pod_template
 from components.inference.scaler import Front, scale
 from components.inference.scaling import Target
-from components.inference.tracing import Traces
 from components.inference.traffic import GRPC, HTTP, server_policy
 from components.training import queues
 
@@ -41,7 +40,8 @@ class Shared:
     accelerator_resource: str
     client_cidrs: Sequence[str]
     monitoring_namespace: str
-    traces: Traces | None
+    otlp_endpoint: pulumi.Input[str]
+    """Where servers send spans; empty: nowhere."""
     queue: str
     """LocalQueue that counts the pods; empty: nothing does."""
     after: Sequence[pulumi.Resource]
@@ -68,12 +68,12 @@ def server_of(group: ModelGroup, shared: Shared) -> Server:
         source=shared.source,
         claim=shared.claim,
         region=shared.region,
+        otlp_endpoint=shared.otlp_endpoint,
         machines=shared.machines(group),
         gpus=group.gpus,
         cpu=group.cpu,
         memory_gib=group.memory_gib,
         startup=group.cold.probe,
-        traces=shared.traces,
     )
 
 
@@ -93,7 +93,7 @@ def build(group: ModelGroup, shared: Shared) -> tuple[k8s.core.v1.Service, Front
             shared.client_cidrs,
             shared.monitoring_namespace,
             activated=group.scaling.to_zero,
-            traces=shared.traces,
+            traced=shared.otlp_endpoint != "",
         ),
         opts=shared.opts,
     )

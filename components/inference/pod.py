@@ -12,7 +12,6 @@ import pulumi
 from components.inference.clouds import CLOUDS
 from components.inference.device import Device
 from components.inference.startup import StartupProbe
-from components.inference.tracing import Traces
 from components.inference.traffic import GRPC, HTTP, METRICS
 from components.labels import ACCELERATOR, ACCELERATOR_TAINTS, COMPUTE_CLASS, POOL, PURPOSE
 
@@ -35,6 +34,8 @@ _SHARED_MEMORY_GIB_PER_RANK = 2.0
 """Where a model goes over several GPUs, a process each: NCCL's buffers and the engine's queues lie in /dev/shm. NCCL's
 guide has 1 GB for a container (as remembered); twice that for each process, not measured."""
 _REPOSITORY_MARGIN = 1.1
+TRACED = 100
+"""One request out of so many is traced, of those that come without a trace. Which are kept, the collectors decide."""
 _RESTRICTED_APIS = "model-repository,shared-memory,trace,logging"
 
 
@@ -105,7 +106,8 @@ class Server:
     cpu: float
     memory_gib: float
     startup: StartupProbe
-    traces: Traces | None = None
+    otlp_endpoint: pulumi.Input[str] = ""
+    """Where it sends spans; empty: nowhere."""
 
 
 def restricted() -> dict[str, Any]:
@@ -218,12 +220,12 @@ def _triton(server: Server) -> dict[str, Any]:
             # needs, want a header that only those know who may read the pod.
             f"--http-restricted-api={_RESTRICTED_APIS}:aicloud-admin=$(POD_UID)",
             f"--grpc-restricted-protocol={_RESTRICTED_APIS}:aicloud-admin=$(POD_UID)",
-            *(server.traces.arguments(server.labels["app.kubernetes.io/instance"]) if server.traces else []),
+            *_tracing(server),
         ],
         "env": [
             {"name": "POD_UID", "value_from": {"field_ref": {"field_path": "metadata.uid"}}},
             {"name": "HOME", "value": "/tmp"},
-            *(server.traces.environment() if server.traces else []),
+            *_told_of_tracing(server),
         ],
         "ports": [
             {"name": "http", "container_port": HTTP, "protocol": "TCP"},
@@ -251,6 +253,31 @@ def _triton(server: Server) -> dict[str, Any]:
             {"name": "shared-memory", "mount_path": "/dev/shm"},
         ],
     }
+
+
+def _told_of_tracing(server: Server) -> list[dict[str, Any]]:
+    """What the Python models in the server go by (workloads.telemetry.traces)."""
+    if server.otlp_endpoint == "":
+        return []
+    return [
+        {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": server.otlp_endpoint},
+        {"name": "OTEL_TRACES_SAMPLER", "value": "parentbased_traceidratio"},
+        {"name": "OTEL_TRACES_SAMPLER_ARG", "value": f"{1 / TRACED:g}"},
+    ]
+
+
+def _tracing(server: Server) -> list[pulumi.Input[str]]:
+    """As workloads.serving.tracing has it for a server that it starts (tests/components/test_inference.py compares).
+    https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/trace.html"""
+    if server.otlp_endpoint == "":
+        return []
+    return [
+        "--trace-config=mode=opentelemetry",
+        pulumi.Output.concat("--trace-config=opentelemetry,url=", server.otlp_endpoint, "/v1/traces"),
+        f"--trace-config=opentelemetry,resource=service.name={server.labels['app.kubernetes.io/instance']}",
+        "--trace-config=level=TIMESTAMPS",
+        f"--trace-config=rate={TRACED}",
+    ]
 
 
 def model_arguments(models: Sequence[Model]) -> list[str]:

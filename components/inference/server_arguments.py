@@ -13,7 +13,6 @@ from components.accelerators import accelerator, best_machine
 from components.cluster.addon_values import PODS_READY_MINUTES
 from components.inference.clouds import CLOUDS
 from components.inference.pod import Model
-from components.inference.tracing import DEFAULT_RATIO, Traces
 
 DEFAULT_PREFIX = "models"
 DEFAULT_MONITORING = "monitoring"
@@ -121,19 +120,6 @@ def checked_url(refuse: Refusal, url: str, prefix: str) -> str:
             f"with repository_prefix {prefix!r} it must be <bucket URL>/{prefix}: the pods may read nothing else",
         )
     return url
-
-
-def checked_traces(refuse: Refusal, args: Mapping[str, Any]) -> Traces | None:
-    """Where traces go, if they go anywhere."""
-    given = args.get("traces")
-    if given is None:
-        return None
-    ratio = given.get("ratio", DEFAULT_RATIO)
-    if not 0 < ratio <= 1:
-        refuse("traces.ratio", ratio, "accepted is a number above 0, up to 1")
-    if not NAME.fullmatch(given["namespace"]):
-        refuse("traces.namespace", given["namespace"], "accepted is the name of a namespace")
-    return Traces(given["endpoint"], given["namespace"], float(ratio))
 
 
 def checked_queue(refuse: Refusal, queue: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -12,7 +11,7 @@ from components.inference import serverless_offers as offers
 from components.inference.serverless_arguments import DEFAULT_TIMEOUT_S, INGRESS, Endpoint
 from components.inference.serverless_parts import Built, checked_url
 from components.inference.startup import PERIOD_S
-from components.security.gcp import prefix_condition
+from components.security.gcp import account_id, prefix_condition
 from components.tags import gcp_labels
 
 if TYPE_CHECKING:
@@ -180,10 +179,3 @@ def _network(args: ServerlessInferenceArgs) -> dict[str, Any]:
     first = pulumi.Output.from_input(subnets).apply(lambda ids: ids[0])
     interface = {"network": network, "subnetwork": first}
     return {"vpc_access": {"network_interfaces": [interface], "egress": "ALL_TRAFFIC"}}
-
-
-def account_id(name: str) -> str:
-    """Id of the service account: 6 to 30 characters. https://cloud.google.com/iam/docs/service-accounts-create"""
-    if 6 <= len(name) <= 30:
-        return name
-    return f"{name[:23].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

@@ -7,8 +7,7 @@ from typing import Any
 
 from components.cluster.keda import ACTIVATOR_NAMESPACE
 from components.inference.clouds import CLOUDS
-from components.inference.tracing import Traces
-from components.security.traffic import block, namespace, outbound, ports
+from components.security.traffic import block, namespace, outbound, ports, spans
 
 HTTP, GRPC, METRICS = 8000, 8001, 8002
 """Triton's ports."""
@@ -21,13 +20,13 @@ def server_policy(
     monitoring_namespace: str,
     *,
     activated: bool = False,
-    traces: Traces | None = None,
+    traced: bool = False,
 ) -> dict[str, Any]:
     """Spec of the NetworkPolicy of the inference pods.
 
     In: requests from the clients and the cloud's load balancers, scrapes from the monitoring namespace and, where the
     server is `activated` by requests, what the activator hands on. Kubelets and the pod itself are not subject to
-    policies. Out: what every pod needs, and to the collector of traces where there is one.
+    policies. Out: what every pod needs, and where the server is `traced` its spans.
     """
     clients = [block(cidr) for cidr in (*client_cidrs, *CLOUDS[cloud].health_check_cidrs)]
     return {
@@ -38,5 +37,5 @@ def server_policy(
             {"from_": [namespace(monitoring_namespace)], "ports": ports(METRICS)},
             *([{"from_": [namespace(ACTIVATOR_NAMESPACE)], "ports": ports(HTTP)}] if activated else []),
         ],
-        "egress": [*outbound(cloud), *([traces.egress()] if traces else [])],
+        "egress": [*outbound(cloud), *([spans()] if traced else [])],
     }

@@ -17,10 +17,8 @@ from components.inference.server_arguments import (
     DEFAULT_PREFIX,
     Refusal,
     check_admission,
-    checked_traces,
     checked_url,
 )
-from components.inference.tracing import TracesArgs
 from components.inference.traffic import GRPC, HTTP, METRICS
 
 
@@ -164,8 +162,8 @@ class TritonInferenceArgs(TypedDict):
     """Seconds that a cold start may take by the estimate, beyond which the arguments are refused; default any."""
     monitoring_namespace: NotRequired[str]
     """Namespace of the Prometheus that scrapes the pods; default `monitoring`."""
-    traces: NotRequired[TracesArgs]
-    """Where traces go, of the server and of the models in it; default nowhere."""
+    otlp_endpoint: NotRequired[pulumi.Input[str]]
+    """Where servers send spans, over HTTP: Observability's output of that name; default nowhere."""
     service: NotRequired[str]
     """Name of the Service of models without a group, and the beginning of the others' names; default the component's
     name."""
@@ -221,7 +219,6 @@ class TritonInference(pulumi.ComponentResource):
         groups = checked_groups(name, args)
         refuse = Refusal(f"TritonInference {name!r}")
         check_admission(refuse, args, max(group.cold.deadline_s for group in groups))
-        traces = checked_traces(refuse, args)
         super().__init__("aicloud:index:TritonInference", name, {**args}, opts)
         child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
         prefix = args.get("repository_prefix", DEFAULT_PREFIX)
@@ -242,7 +239,7 @@ class TritonInference(pulumi.ComponentResource):
             accelerator_resource=accelerator(args["accelerator"]).kubernetes_resource,
             client_cidrs=args["client_cidrs"],
             monitoring_namespace=args.get("monitoring_namespace", DEFAULT_MONITORING),
-            traces=traces,
+            otlp_endpoint=args.get("otlp_endpoint", ""),
             queue=name if own.counted else "",
             after=after,
             opts=child,

@@ -15,8 +15,10 @@ READ = ("s3:GetObject",)
 WRITE = ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
 
 
-def bind(parent: pulumi.Resource, name: str, args: WorkloadIdentityArgs) -> pulumi.Output[str]:
-    """Create the role, its policies and the association under `parent`; the role's ARN."""
+def bind(
+    parent: pulumi.Resource, name: str, args: WorkloadIdentityArgs
+) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+    """Create the role, its policies and the association under `parent`; the role's ARN, and no Google account."""
     invoke = pulumi.InvokeOptions(parent=parent)
     account = aws.get_caller_identity(opts=invoke).account_id
     partition = aws.get_partition(opts=invoke).partition
@@ -73,7 +75,7 @@ def bind(parent: pulumi.Resource, name: str, args: WorkloadIdentityArgs) -> pulu
         # Pods that start on a role without permissions fail in ways that look like something else.
         opts=pulumi.ResourceOptions(parent=parent, depends_on=policies),
     )
-    return role.arn
+    return role.arn, pulumi.Output.from_input("")
 
 
 def trust_policy(cluster_arn: str, namespace: str, service_account: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import pulumi
@@ -11,13 +12,30 @@ if TYPE_CHECKING:
     from components.security.workload_identity import WorkloadIdentityArgs
 
 
-def bind(parent: pulumi.Resource, name: str, args: WorkloadIdentityArgs) -> pulumi.Output[str]:
-    """Grant the Kubernetes identity its roles under `parent`; the `principal://` member."""
+def bind(
+    parent: pulumi.Resource, name: str, args: WorkloadIdentityArgs
+) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+    """Grant the Kubernetes identity its roles under `parent`; the member, and the Google account that it acts as."""
     project = gcp.organizations.get_project(opts=pulumi.InvokeOptions(parent=parent))
     child = pulumi.ResourceOptions(parent=parent)
-    member = pulumi.Output.from_input(args["workload_identity_pool"]).apply(
-        lambda pool: principal(str(project.number), pool, args["namespace"], args["service_account"])
-    )
+    pool = pulumi.Output.from_input(args["workload_identity_pool"])
+    member = pool.apply(lambda pool: principal(str(project.number), pool, args["namespace"], args["service_account"]))
+    email = pulumi.Output.from_input("")
+    if args.get("google_account"):
+        account = gcp.serviceaccount.Account(
+            name,
+            account_id=account_id(name),
+            description=f"Pods of {args['namespace']}/{args['service_account']}",
+            opts=child,
+        )
+        gcp.serviceaccount.IAMMember(
+            f"{name}-pods",
+            service_account_id=account.name,
+            role="roles/iam.workloadIdentityUser",
+            member=pulumi.Output.concat("serviceAccount:", pool, f"[{args['namespace']}/{args['service_account']}]"),
+            opts=child,
+        )
+        member, email = account.member, account.email
     for index, access in enumerate(args.get("buckets") or []):
         prefix = access.get("prefix") or ""
         gcp.storage.BucketIAMMember(
@@ -32,7 +50,7 @@ def bind(parent: pulumi.Resource, name: str, args: WorkloadIdentityArgs) -> pulu
         gcp.projects.IAMMember(
             f"{name}-{role.rsplit('/', 1)[-1]}", project=project.project_id, role=role, member=member, opts=child
         )
-    return member
+    return member, email
 
 
 def _only_under(bucket: pulumi.Input[str], prefix: str) -> dict[str, pulumi.Input[str]]:
@@ -41,6 +59,13 @@ def _only_under(bucket: pulumi.Input[str], prefix: str) -> dict[str, pulumi.Inpu
         "description": f"Only objects under {prefix}",
         "expression": pulumi.Output.from_input(bucket).apply(lambda name: prefix_condition(name, prefix)),
     }
+
+
+def account_id(name: str) -> str:
+    """Id of the service account: 6 to 30 characters. https://cloud.google.com/iam/docs/service-accounts-create"""
+    if 6 <= len(name) <= 30:
+        return name
+    return f"{name[:23].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def principal(project_number: str, pool: str, namespace: str, service_account: str) -> str:

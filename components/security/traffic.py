@@ -17,6 +17,11 @@ CREDENTIAL_ENDPOINTS = {
 }
 """Cloud -> (CIDR, TCP port) from which a pod gets its cloud credentials."""
 
+COLLECTORS = {"app.kubernetes.io/name": "opentelemetry-collector", "app.kubernetes.io/instance": "otel-agent"}
+"""Labels of the collectors that pods send spans to, in whichever namespace (Observability's)."""
+OTLP_GRPC, OTLP_HTTP = 4317, 4318
+"""Their ports."""
+
 _PRIVATE = ["10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"]
 # NodeLocal DNSCache, and Cloud DNS for GKE, answer on link-local addresses instead of from a pod.
 _DNS_CIDRS = ["169.254.20.10/32", "169.254.169.254/32"]
@@ -45,6 +50,17 @@ def names() -> dict[str, Any]:
     }
 
 
+def api_server() -> dict[str, Any]:
+    """Egress rule for the cluster's API: both clouds have it on private addresses, some of them outside the network."""
+    return {"to": [block(cidr) for cidr in _PRIVATE], "ports": ports(443)}
+
+
+def spans() -> dict[str, Any]:
+    """Egress rule for what pods tell of themselves, to the collector on their machine."""
+    peer = {"namespace_selector": {}, "pod_selector": {"match_labels": COLLECTORS}}
+    return {"to": [peer], "ports": ports(OTLP_GRPC, OTLP_HTTP)}
+
+
 def pods(of: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """The peer that is the pods of a namespace with these labels. What pods ask of each other is told by labels, never
     by addresses: on GKE an address block means no pod.
@@ -62,15 +78,16 @@ def outbound(cloud: str) -> list[dict[str, Any]]:
     ]
 
 
-def among_themselves(cloud: str, monitoring_namespace: str) -> dict[str, Any]:
+def among_themselves(cloud: str, monitoring_namespace: str, *, traced: bool = False) -> dict[str, Any]:
     """Spec of the NetworkPolicy of a namespace whose pods work together, such as the ranks of a training job.
 
-    They reach each other on every port, are scraped from the monitoring namespace, and go out as any pod may. File
+    They reach each other on every port, are scraped from the monitoring namespace, and go out as any pod may, `traced`
+    ones to the collectors as well. File
     systems need no rule: it is the node that mounts them. Nor does a fabric: its interfaces are no policy's subject.
     """
     themselves: dict[str, Any] = {"pod_selector": {}}
     return {
         **DENY_ALL,
         "ingress": [{"from_": [themselves, namespace(monitoring_namespace)]}],
-        "egress": [{"to": [themselves]}, *outbound(cloud)],
+        "egress": [{"to": [themselves]}, *outbound(cloud), *([spans()] if traced else [])],
     }

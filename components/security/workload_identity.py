@@ -8,6 +8,10 @@ import pulumi
 from components import arguments
 from components.security import aws, gcp
 
+GOOGLE_ACCOUNT = "iam.gke.io/gcp-service-account"
+"""Annotation of a Kubernetes service account whose pods act as a Google one.
+https://cloud.google.com/kubernetes-engine/docs/how-to/workload-identity#kubernetes-sa-to-iam"""
+
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
@@ -45,6 +49,9 @@ class WorkloadIdentityArgs(TypedDict):
     """On AWS: a policy document with whatever else the workload may do."""
     gcp_project_roles: NotRequired[list[str]]
     """On GCP: roles that the workload has on the whole project, such as `roles/monitoring.metricWriter`."""
+    google_account: NotRequired[bool]
+    """On GCP: the pods act as a Google service account, made here, for services that know no other identity, such as
+    Cloud SQL. Their own service account then needs what `annotations` gives. Default false."""
     tags: NotRequired[dict[str, str]]
     """Tags of the role on AWS."""
 
@@ -55,21 +62,30 @@ class WorkloadIdentity(pulumi.ComponentResource):
     - AWS: an IAM role that only this service account of this cluster can assume, one inline policy for its buckets (and
       one for `aws_policy_json`), and the EKS Pod Identity association that hands the role to the pods.
     - GCP: no service account at all. The Kubernetes identity is itself the member of the buckets' IAM policies
-      (workload identity federation for GKE), with a condition where a prefix is given.
+      (workload identity federation for GKE), with a condition where a prefix is given. With `google_account` it acts as
+      that account instead, which nothing else may.
 
     ValueError when the cloud is unknown, a name is not a Kubernetes name, or a prefix begins with a slash.
     """
 
     principal: pulumi.Output[str]
-    """The role's ARN, or the `principal://` member, for policies that other components write."""
+    """The role's ARN, or the member of Google's IAM (`principal://`, or `serviceAccount:` with `google_account`), for
+    policies that other components write."""
+    google_account: pulumi.Output[str]
+    """E-mail address of the Google service account; empty without one."""
 
     def __init__(self, name: str, args: WorkloadIdentityArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
         arguments.check(f"WorkloadIdentity {name!r}", args, WorkloadIdentityArgs)
         _check(name, args)
         super().__init__("aicloud:index:WorkloadIdentity", name, {**args}, opts)
         build = {"aws": aws.bind, "gcp": gcp.bind}[args["cloud"]]
-        self.principal = pulumi.Output.from_input(build(self, name, args))
-        self.register_outputs({"principal": self.principal})
+        self.principal, self.google_account = build(self, name, args)
+        self.register_outputs({"principal": self.principal, "googleAccount": self.google_account})
+
+    @property
+    def annotations(self) -> pulumi.Output[dict[str, str]]:
+        """What the Kubernetes service account has to be annotated with; empty without a Google service account."""
+        return self.google_account.apply(lambda email: {GOOGLE_ACCOUNT: email} if email else {})
 
 
 def _check(name: str, args: WorkloadIdentityArgs) -> None:
@@ -82,6 +98,8 @@ def _check(name: str, args: WorkloadIdentityArgs) -> None:
             raise ValueError(
                 f"{where}: {field} is {value!r}; a Kubernetes name has lower-case letters, digits and dashes"
             )
+    if args.get("google_account") and args["cloud"] != "gcp":
+        raise ValueError(f"{where}: google_account is True; on aws there is none")
     for index, access in enumerate(args.get("buckets") or []):
         prefix = access.get("prefix") or ""
         if prefix.startswith("/") or '"' in prefix or "*" in prefix:

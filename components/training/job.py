@@ -37,6 +37,8 @@ class TrainingJobArgs(TypedDict):
     """TrainingQueue's output of that name."""
     priority: NotRequired[str]
     """`low`, `normal` or `high`: who waits for whom. Default `normal`."""
+    otlp_endpoint: NotRequired[pulumi.Input[str]]
+    """Where ranks send spans, over HTTP: Observability's output of that name; default nowhere."""
     topology: NotRequired[str]
     """Label of nodes, such as `topology.kubernetes.io/zone`, within one value of which the gang should lie. With it the
     job takes static pools with a fabric only, and without it never those (see TrainingQueue). Default none."""
@@ -167,7 +169,7 @@ class TrainingJob(pulumi.ComponentResource):
                     "image": args["image"],
                     "command": command,
                     "args": words,
-                    "env": environment(worker),
+                    "env": [*environment(worker), *_tracing(args)],
                     "numNodes": most,
                     "numProcPerNode": blueprints.processes(worker),
                     "resourcesPerNode": resources(worker),
@@ -212,6 +214,11 @@ class TrainingJob(pulumi.ComponentResource):
                 "metricsPort": self.metrics_port,
             }
         )
+
+
+def _tracing(args: TrainingJobArgs) -> list[dict[str, Any]]:
+    endpoint = args.get("otlp_endpoint")
+    return [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": endpoint}] if endpoint is not None else []
 
 
 def _patch(part: str, worker: Worker, labels: Mapping[str, str], topology: str) -> dict[str, Any]:

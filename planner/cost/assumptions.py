@@ -35,6 +35,10 @@ class Assumptions:
     """Part of a serving pool's machines between its fewest and its most that runs on average."""
     trainingHoursPerMonth: float = 160
     """Hours in which all machines of a training pool run; at other times it is at its fewest."""
+    retrainingHoursPerMonth: Amount = Amount(0, 10, 100)
+    """Hours in which a retraining pipeline without a cluster runs."""
+    airflowShare: float = 0.1
+    """Part of a managed Airflow's workers, between the fewest and the most, that runs on average."""
     otherShare: float = 0.25
     """As servingShare, of all other pools."""
     serverlessShare: float = 0.05
@@ -90,7 +94,13 @@ class Assumptions:
     flowLogGib: Amount = Amount(1, 20, 200)
     """What a subnet's flow logs write a month, on GCP; on AWS they go into a log group."""
     metricSamplesMillions: Amount = Amount(100, 500, 3000)
-    """Samples that a cluster sends to Google's managed Prometheus a month."""
+    """Samples that a cluster sends to Google's managed Prometheus a month by itself."""
+    longTermSamplesMillions: Amount = Amount(20, 150, 1000)
+    """Samples that Observability sends to the cloud's own Prometheus a month, of each cluster that has it."""
+    spansMillions: Amount = Amount(0.1, 5, 50)
+    """Spans that are kept a month, of each cluster with Observability."""
+    spanKib: float = 1.5
+    """A span, in KiB."""
     kmsRequests10k: Amount = Amount(1, 10, 100)
     """Uses of each key a month, in units of 10,000."""
     queueRequestsMillions: Amount = Amount(0.2, 0.5, 5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from planner.cost import network, pools, serverless, services, storage
+from planner.cost import databases, network, pools, retraining, serverless, services, storage, telemetry
 from planner.cost.assumptions import Assumptions
 from planner.cost.book import Book
 from planner.cost.free import is_free
@@ -15,9 +15,12 @@ from planner.plan import Plan, Resource
 
 HANDLERS: Mapping[str, Callable[[Reader, Resource], Iterator[Line | Unpriced]]] = {
     **storage.HANDLERS,
+    **databases.HANDLERS,
     **network.HANDLERS,
     **services.HANDLERS,
     **serverless.HANDLERS,
+    **telemetry.HANDLERS,
+    **retraining.HANDLERS,
 }
 """Resource type -> what prices it. Node pools are priced rung by rung, by `planner.cost.pools`."""
 

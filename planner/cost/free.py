@@ -36,6 +36,7 @@ PREFIXES = (
 )
 
 _NAMES = {
+    "aws:amp": "workspaceConfiguration",
     "aws:cloudwatch": "eventRule eventTarget logMetricFilter logResourcePolicy",
     "aws:ec2": (
         "capacityReservation defaultNetworkAcl defaultRouteTable defaultSecurityGroup defaultSubnet "
@@ -58,7 +59,9 @@ _NAMES = {
         "bucketOwnershipControls bucketPolicy bucketPublicAccessBlock bucketServerSideEncryptionConfiguration "
         "bucketServerSideEncryptionConfigurationV2 bucketVersioning bucketVersioningV2"
     ),
+    "aws:rds": "parameterGroup subnetGroup",
     "aws:sagemaker": "endpointConfiguration model",
+    "aws:scheduler": "schedule scheduleGroup",  # the first 14 million starts
     "aws:secretsmanager": "secretPolicy secretVersion",
     "aws:sns": "topicPolicy",
     "aws:sqs": "queuePolicy",
@@ -75,6 +78,7 @@ _NAMES = {
     "gcp:kms": "cryptoKeyIAMBinding cryptoKeyIAMMember keyRing keyRingIAMMember",
     "gcp:logging": "metric projectExclusion projectSink",
     "gcp:monitoring": "alertPolicy dashboard notificationChannel",
+    "gcp:sql": "database user",
     "gcp:storage": "bucketACL bucketIAMBinding bucketIAMMember bucketIAMPolicy",
     "gcp:secretmanager": "secretIamMember",
 }

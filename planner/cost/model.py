@@ -80,7 +80,7 @@ class Line:
     capacity: str = ""
     """Of a rung: reservation, capacity-block, flex-start, spot or on-demand."""
     tier: str = ""
-    """Of storage: hot, warm, cold or disk."""
+    """Of storage: hot, warm, cold, database or disk."""
     machines: Amount | None = None
     """Of a rung: how many machines run."""
     assumption: str = ""

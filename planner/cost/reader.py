@@ -18,7 +18,7 @@ TEAM_TAGS = ("team", "cost-center", "cost_center", "costCenter", "CostCenter", "
 """Tags and labels that name who pays, the first that is there."""
 
 _TAGS = ("tags", "labels", "resourceLabels", "nodeConfig.resourceLabels", "spec.tags", "metadata.labels",
-         "defaultTags.tags", "defaultLabels")  # fmt: skip
+         "defaultTags.tags", "defaultLabels", "settings.userLabels")  # fmt: skip
 
 UNTAGGED = "untagged"
 

@@ -94,7 +94,9 @@ _AWS_REPLACED = {
     "lb/listener:Listener": "loadBalancerArn",
     "lb/loadBalancer:LoadBalancer": "internal loadBalancerType name namePrefix",
     "lb/targetGroup:TargetGroup": "ipAddressType name namePrefix port protocol protocolVersion targetType vpcId",
+    "mwaa/environment:Environment": "endpointManagement kmsKey name networkConfiguration.subnetIds",
     "rds/cluster:Cluster": "clusterIdentifier databaseName engine kmsKeyId masterUsername storageEncrypted",
+    "rds/subnetGroup:SubnetGroup": "name namePrefix",
     "rds/instance:Instance": "availabilityZone dbName engine kmsKeyId storageEncrypted username",
     "route53/healthCheck:HealthCheck": "measureLatency requestInterval type",
     "route53/record:Record": "zoneId",
@@ -112,6 +114,8 @@ _AWS_REPLACED = {
     "sagemaker/endpointConfiguration:EndpointConfiguration": "asyncInferenceConfig kmsKeyArn name namePrefix "
     "productionVariants",
     "sagemaker/model:Model": "containers enableNetworkIsolation executionRoleArn name primaryContainer vpcConfig",
+    "sagemaker/pipeline:Pipeline": "pipelineName",
+    "scheduler/schedule:Schedule": "groupName name namePrefix",
     "secretsmanager/secret:Secret": "name namePrefix",
     "sns/topic:Topic": "fifoTopic name namePrefix",
     "sqs/queue:Queue": "fifoQueue name namePrefix",
@@ -130,6 +134,8 @@ _GCP_REPLACED = {
     "certificatemanager/dnsAuthorization:DnsAuthorization": "domain location name type",
     "cloudrunv2/service:Service": "location name",
     "cloudrunv2/serviceIamMember:ServiceIamMember": "condition location member name role",
+    "composer/environment:Environment": "config.encryptionConfig config.nodeConfig.serviceAccount name region "
+    "storageConfig",
     "compute/backendService:BackendService": "name",
     "compute/firewall:Firewall": "direction name",
     "compute/globalAddress:GlobalAddress": "address addressType ipVersion name network prefixLength purpose",
@@ -166,6 +172,9 @@ _GCP_REPLACED = {
     "projects/serviceIdentity:ServiceIdentity": "service",
     "serviceaccount/account:Account": "accountId",
     "servicenetworking/connection:Connection": "network service",
+    "sql/database:Database": "instance name",
+    "sql/databaseInstance:DatabaseInstance": "encryptionKeyName masterInstanceName name region",
+    "sql/user:User": "host instance name",
     "storage/bucket:Bucket": "hierarchicalNamespace location name",
     "storage/bucketIAMMember:BucketIAMMember": "bucket condition member role",
 }

@@ -207,13 +207,28 @@ FEATURES = [
         *[Offered("KEDA's HTTP add-on", lambda p: "keda-add-ons-http" in charts(p))] * 2,
     ),
     feature(
+        "No Prometheus but Observability's",
+        "prometheus",
+        *[
+            Offered(
+                "its operator alone",
+                lambda p: values(p, "kubernetes:helm.sh/v3:Release", "values.prometheus.enabled") == [False],
+            )
+        ]
+        * 2,
+        change=lambda args: {**args, "prometheus": False},
+    ),
+    feature(
         "GPU metrics and drivers",
         "",
         Offered("NVIDIA GPU operator", lambda p: "gpu-operator" in charts(p)),
         Offered(
-            "Google's driver, managed DCGM",
+            "Google's driver, DCGM exporter",
             lambda p: (
-                set(values(p, GKE_NODES, "nodeConfig.guestAccelerators.gpuDriverInstallationConfig.gpuDriverVersion"))
+                "dcgm-exporter" in charts(p)
+                and set(
+                    values(p, GKE_NODES, "nodeConfig.guestAccelerators.gpuDriverInstallationConfig.gpuDriverVersion")
+                )
                 == {"DEFAULT"}
             ),
         ),

@@ -164,6 +164,18 @@ FEATURES = [
     ),
     # ---- identities
     identity(
+        "Pods act as an account that other services of the cloud know",
+        "google_account",
+        NotOffered(
+            "every service knows the role", lambda args: {**args, "google_account": True}, "google_account is True"
+        ),
+        Offered(
+            "Google service account",
+            lambda p: values(p, "gcp:serviceaccount/iAMMember:", "role") == ["roles/iam.workloadIdentityUser"],
+        ),
+        change=lambda args: {**args, "google_account": True},
+    ),
+    identity(
         "Read part of a bucket",
         "buckets.bucket buckets.prefix buckets.key",
         Offered("inline policy", accounts("sim-models/datasets/*")),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import yaml
 
 from components import labels
-from components.cluster import GpuCluster, charts, keda
+from components.cluster import GpuCluster, charts, dcgm, keda
 from components.cluster.addon_values import PROMETHEUS_URL
 from planner.engine import PreviewFailed
 from planner.plan import SECRET, UNKNOWN, Plan
@@ -23,6 +24,8 @@ from tests.components.clusters import (
     plan_with,
     releases,
 )
+from tests.samples import system_pool
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
@@ -56,6 +59,8 @@ def test_releases_are_pinned_atomic_and_in_their_own_namespaces(cloud: str) -> N
     if cloud == "aws":
         expected |= {"karpenter", "karpenter-crd", "aws-load-balancer-controller", "gpu-operator"}
         expected |= {"aws-efa-k8s-device-plugin"}
+    else:
+        expected |= {"dcgm-exporter"}
     assert set(found) == expected
     for name, release in found.items():
         assert release.inputs["version"], name
@@ -171,6 +176,38 @@ def test_prometheus_is_where_scalers_ask_it(cloud: str) -> None:
     host, port = PROMETHEUS_URL.removeprefix("http://").split(":")
     assert host == f"{release['values']['fullnameOverride']}-prometheus.{_namespace(default(cloud), release)}.svc"
     assert port == "9090"
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_prometheus_is_left_to_observability_where_it_is_asked_to(cloud: str) -> None:
+    values = releases(default(cloud))["kube-prometheus-stack"].inputs["values"]
+    assert values["prometheus"]["enabled"] is True
+    values = releases(plan_with(cloud, prometheus=False))["kube-prometheus-stack"].inputs["values"]
+    assert values["prometheus"] == values["alertmanager"] == {"enabled": False}
+    # What tells of machines and pods stays, with the labels by which cost is told.
+    labels = " ".join(values["kube-state-metrics"]["metricLabelsAllowlist"])
+    assert "aicloud.dev/team" in labels
+    assert "app.kubernetes.io/instance" in labels
+
+
+def test_gpus_tell_the_same_on_both_clouds() -> None:
+    found = releases(default("aws"))["gpu-operator"].inputs["values"]["dcgmExporter"]
+    ours = releases(default("gcp"))["dcgm-exporter"].inputs["values"]
+    assert found["config"]["data"] == ours["customMetrics"] == dcgm.counters()
+    assert found["serviceMonitor"] == ours["serviceMonitor"]
+    assert found["serviceMonitor"]["honorLabels"] is True
+    for line in dcgm.counters().splitlines():
+        field, kind, meaning = line.split(", ", 2)
+        assert field.startswith(("DCGM_FI_DEV_", "DCGM_FI_PROF_"))
+        assert kind in ("gauge", "counter")
+        assert "," not in meaning, "the exporter reads three columns"
+    exported = (ROOT / "tests/fixtures/exported_metrics/dcgm-exporter.txt").read_text()
+    assert set(re.findall(r"^(DCGM_\w+):", exported, re.MULTILINE)) <= set(dcgm.COUNTERS), (
+        "what rules go by is asked for"
+    )
+    assert "dcgm-exporter" not in releases(plan_with("gcp", node_pools=[system_pool()])), "no GPUs, nothing to tell"
+    (cluster,) = default("gcp").of_type("gcp:container/cluster:Cluster")
+    assert "DCGM" not in cluster.inputs["monitoringConfig"]["enableComponents"], "two would compete for the counters"
 
 
 def _namespace(plan: Plan, release: dict[str, Any]) -> str:

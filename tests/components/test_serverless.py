@@ -12,7 +12,7 @@ import pytest
 from components.inference import ServerlessInference, serverless_offers
 from components.inference.serverless_aws import log_group
 from components.inference.serverless_aws_identity import prefixes
-from components.inference.serverless_gcp import account_id
+from components.security.gcp import account_id
 from planner.plan import Plan
 from tests.samples import CLOUDS, samples
 from tests.support import plan_of

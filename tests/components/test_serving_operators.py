@@ -101,6 +101,6 @@ def test_another_mode_is_refused(cloud: str) -> None:
 
 
 def test_scalers_ask_the_prometheus_that_is_there() -> None:
-    name = addon_values.prometheus_stack("encrypted")["fullnameOverride"]
+    name = addon_values.prometheus_stack("encrypted", servers=True)["fullnameOverride"]
     assert f"{name}-prometheus" == prometheus.SERVICE
     assert prometheus.address(addon_values.MONITORING_NAMESPACE) == addon_values.PROMETHEUS_URL

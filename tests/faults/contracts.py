@@ -114,7 +114,7 @@ def _metric(states: list[State]) -> None:
 
 
 def _prometheus(states: list[State]) -> None:
-    release = the(states, RELEASE, "us-west-2-cluster-addons-kube-prometheus-stack")
+    release = the(states, RELEASE, "us-west-2-observability-prometheus")
     release["inputs"]["values"]["fullnameOverride"] = "monitoring"
 
 

@@ -77,7 +77,7 @@ def _deleted_with_cluster(states: list[State]) -> None:
 
 def _volumes_of_a_chart(states: list[State]) -> None:
     """Prometheus moves to a namespace that is everybody's."""
-    for release in all_of(states, RELEASE, "europe-west4-cluster-addons-kube-prometheus-stack"):
+    for release in all_of(states, RELEASE, "europe-west4-observability-prometheus"):
         release["inputs"]["namespace"] = "kube-system"
 
 
@@ -154,7 +154,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("pool retained on delete", "prod", "cloud-objects-have-a-deleter", "training-h100-on-demand", _retained_pool),
     Fault("pools deleted with their cluster", "staging", "cloud-objects-have-a-deleter", "us-west-2-cluster-karpenter",
           _deleted_with_cluster),
-    Fault("volumes of a chart stay", "prod", "cloud-objects-have-a-deleter", "europe-west4-cluster-addons-kube-prom",
+    Fault("volumes of a chart stay", "prod", "cloud-objects-have-a-deleter", "europe-west4-observability-prom",
           _volumes_of_a_chart),
     Fault("volumes outlive their driver", "staging", "controller-outlives-its-objects",
           "us-west-2-cluster-addons-monitoring", _driver_before_volumes),

@@ -30,6 +30,11 @@ def _forget_the_key_of_the_disks(states: list[State]) -> None:
         pool["inputs"]["nodeConfig"].pop("bootDiskKmsKey", None)
 
 
+def _forget_the_key_of_the_metrics(states: list[State]) -> None:
+    workspace = the(states, "aws:amp/workspace:Workspace", "us-east-1-observability-metrics")
+    workspace["inputs"].pop("kmsKeyArn")
+
+
 def _grant_all_of_s3(states: list[State]) -> None:
     policy = the(states, "aws:iam/rolePolicy:RolePolicy", "us-east-1-triton-identity")
     policy["inputs"]["policy"] = json.dumps(
@@ -85,6 +90,13 @@ FAULTS = (
         "node-disks-under-own-key",
         "europe-west4",
         _forget_the_key_of_the_disks,
+    ),
+    Fault(
+        "metrics under Amazon's key",
+        "prod",
+        "metrics-under-own-key",
+        "us-east-1-observability-metrics",
+        _forget_the_key_of_the_metrics,
     ),
     Fault("all of S3 for the server", "prod", "no-wildcard-permissions", "us-east-1-triton-identity", _grant_all_of_s3),
     Fault(

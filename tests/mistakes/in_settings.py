@@ -30,6 +30,20 @@ SETTINGS = (
     Mistake(
         "number in quotes", DEV, "min: 0\n      max: 2", 'min: "0"\n      max: 2', ("ai-cloud:nodePools[1].min", "'0'")
     ),
+    Mistake(
+        "heartbeat without its address",
+        DEV,
+        "    diskGib: 30\n",
+        "    diskGib: 30\n    alerting:\n      heartbeat: true\n",
+        ("ai-cloud:observabilitySecrets.heartbeatUrl", "pulumi config set --secret"),
+    ),
+    Mistake(
+        "channel without its sign",
+        STAGING,
+        "    alerting:\n",
+        "    alerting:\n      slackChannel: ml-alerts\n",
+        ("ai-cloud:observability.alerting.slackChannel", "#ml-alerts"),
+    ),
     Mistake("version without quotes", DEV, '"1.35"', "1.30", ("ai-cloud:kubernetesVersion", "1.3")),
     Mistake("version that is none", DEV, '"1.35"', '"one"', ("ai-cloud:kubernetesVersion", "one")),
     Mistake("no prefix length", DEV, "10.16.0.0/16", "10.16.0.0", ("ai-cloud:regions[0].cidr", "10.16.0.0")),

@@ -40,7 +40,7 @@ torch on a busy machine. A process that crashed is told in the same words, hence
 
 # The server dies with whoever started it, also when that one is killed. Linux delivers the signal when the thread that
 # started the server ends: start it from one that lives as long as it is needed.
-_DIE_WITH_PARENT = """
+DIE_WITH_PARENT = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 15, 0, 0, 0)
 if os.getppid() != int(sys.argv[1]):
@@ -204,7 +204,7 @@ class Triton:
             with self.log.open("ab") as log:
                 self._log_begins = log.tell()
                 self.process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command],
+                    [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

@@ -199,6 +199,8 @@ def _services(release: Resource) -> dict[str, int] | None:
         base = str(at(values, "nameOverride") or chart)
         full = at(values, "fullnameOverride") or (given if base in given else f"{given}-{base}")
         port = at(values, "prometheus.service.port") or 9090
+        if at(values, "prometheus.enabled") is False:
+            return {}
         if UNKNOWN in (full, port, at(values, "nameOverride")):
             return None
         return {f"{str(full)[:26].rstrip('-')}-prometheus": int(port), _OPERATED: 9090}

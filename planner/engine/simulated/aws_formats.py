@@ -228,6 +228,17 @@ FORMATS: Mapping[str, Mapping[str, str]] = {
     "aws:sagemaker/endpointConfiguration:EndpointConfiguration": _by_name(
         regional("sagemaker", "endpoint-config/{name}")
     ),
+    "aws:sagemaker/pipeline:Pipeline": _by_name(regional("sagemaker", "pipeline/{name}")),
+    "aws:mwaa/environment:Environment": {
+        "id": "{name}",
+        "arn": regional("airflow", "environment/{name}"),
+        "webserverUrl": "{uuid}.c2.{region}.airflow.{suffix}",
+        "status": "AVAILABLE",
+    },
+    "aws:scheduler/schedule:Schedule": {
+        "id": "default/{name}",
+        "arn": regional("scheduler", "schedule/default/{name}"),
+    },
     "aws:sagemaker/endpoint:Endpoint": _by_name(regional("sagemaker", "endpoint/{name}")),
     "aws:appautoscaling/target:Target": {
         "id": "{resourceId}",

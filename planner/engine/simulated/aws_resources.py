@@ -18,6 +18,7 @@ _OWN_NAME = {
     "aws:ecs/taskDefinition:TaskDefinition": "family",
     "aws:rds/cluster:Cluster": "clusterIdentifier",
     "aws:rds/instance:Instance": "identifier",
+    "aws:sagemaker/pipeline:Pipeline": "pipelineName",
     "aws:elasticache/replicationGroup:ReplicationGroup": "replicationGroupId",
     "aws:s3/bucket:Bucket": "bucket",
 }
@@ -154,7 +155,12 @@ def _graphql(made: Made) -> dict[str, Any]:
 def _database(made: Made) -> dict[str, Any]:
     port = made.inputs.get("port") or facts.database_port(str(made.inputs.get("engine")))
     address = made.format("{name}.{lower12}.{region}.rds.{suffix}")
-    return {"port": port, "endpoint": f"{address}:{port}", "status": "available"}
+    found = {"port": port, "endpoint": f"{address}:{port}", "status": "available"}
+    if made.inputs.get("manageMasterUserPassword"):
+        arn = made.format("arn:{partition}:secretsmanager:{region}:{account}:secret:rds!db-{uuid}-{lower6}")
+        key = made.inputs.get("masterUserSecretKmsKeyId") or ""
+        found["masterUserSecrets"] = [{"secretArn": arn, "secretStatus": "active", "kmsKeyId": key}]
+    return found
 
 
 def _database_cluster(made: Made) -> dict[str, Any]:

@@ -111,6 +111,7 @@ FORMATS: Mapping[str, str] = {
     "gcp:secretmanager/secretVersion:SecretVersion": "{secret_path}/versions/1",
     "gcp:artifactregistry/repository:Repository": _located("repositories"),
     "gcp:sql/databaseInstance:DatabaseInstance": "{name}",
+    "gcp:composer/environment:Environment": "projects/{project}/locations/{region}/environments/{name}",
     "gcp:sql/database:Database": "projects/{project}/instances/{instance}/databases/{name}",
     "gcp:sql/user:User": "{name}//{instance}",
     "gcp:dns/managedZone:ManagedZone": _in_project("managedZones"),

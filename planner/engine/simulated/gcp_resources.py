@@ -187,6 +187,18 @@ def _instance(made: Made) -> dict[str, Any]:
     return {"networkInterfaces": interfaces, "instanceId": made.digits(19), "currentStatus": "RUNNING"}
 
 
+def _composer(made: Made) -> dict[str, Any]:
+    place = f"{made.lower(32)}-dot-{made.region}"
+    bucket = f"{made.region}-{made.name}-{made.hex(8)}-bucket"
+    return {
+        "config": {
+            **(made.inputs.get("config") or {}),
+            "airflowUri": f"https://{place}.composer.googleusercontent.com",
+            "dagGcsPrefix": f"gs://{bucket}/dags",
+        }
+    }
+
+
 def _database(made: Made) -> dict[str, Any]:
     public, private = made.public_ip(), made.private_ip()
     agent = f"p{made.parts['number']}-{made.lower(6)}@gcp-sa-cloud-sql.iam.gserviceaccount.com"
@@ -279,6 +291,7 @@ _MORE: Mapping[str, Callable[[Made], dict[str, Any]]] = {
     "gcp:compute/network:Network": _network,
     "gcp:compute/instance:Instance": _instance,
     "gcp:sql/databaseInstance:DatabaseInstance": _database,
+    "gcp:composer/environment:Environment": _composer,
     "gcp:dns/managedZone:ManagedZone": _managed_zone,
     "gcp:artifactregistry/repository:Repository": _repository,
     "gcp:filestore/instance:Instance": _file_store,

@@ -59,12 +59,13 @@ def test_dev_costs_what_it_comes_to_by_hand(simulated_plan):
 
     # Storage, expected. Boot disks: 3 of 100 GiB, 2 + 0.5 + 0.5 + training of 200 GiB. The bucket: 500 GiB, aged 0 to
     # 730 days: 30 days standard, 60 infrequent access, 640 instant retrieval. 500 GiB are 8,000 objects of 64 MiB: 800
-    # are written a month and moved twice, each is read twice. Its logs: 20 GiB, 320 objects.
+    # are written a month and moved twice, each is read twice. Its logs: 20 GiB, 320 objects. The tracking
+    # server's database: 20 GiB.
     disks = (3 * 100 + (3 + training) * 200) * 0.08
     bucket = 500 * (30 * 0.023 + 60 * 0.0125 + 640 * 0.004) / 730
     requests = 0.8 * (0.005 + 0.01 + 0.02) + 16 * 0.0004
     logs = 20 * 0.023 + 0.032 * 0.005 + 0.64 * 0.0004
-    assert by["storage"].expected == pytest.approx(disks + bucket + requests + logs)
+    assert by["storage"].expected == pytest.approx(disks + bucket + requests + logs + 20 * 0.115)
 
     # Networks: accelerator, load balancer, WAF with 4 rules, NAT gateway and its address, 10 endpoints in one zone.
     assert by["network"] == Amount.of(pytest.approx(730 * (0.025 + 0.0225 + 0.045 + 0.005 + 10 * 0.01) + 5 + 4 * 1))
@@ -78,8 +79,11 @@ def test_dev_costs_what_it_comes_to_by_hand(simulated_plan):
     assert by["traffic"].expected == pytest.approx(front + 200 * 0.045 + 10 * 50 * 0.01 + 500 * 0.02 + waiting)
 
     # Services, expected: control plane; 4 keys with 100,000 uses each; 3 log groups that take in 20 GiB and keep 15 %
-    # of that for 90, 30 and 30 days; half a million queue requests, as many notices; an alarm.
+    # of that for 90, 30 and 30 days; half a million queue requests, as many notices; an alarm; 5 million spans of
+    # 1.5 KiB; the machine of the tracking server's database, and the secret with its password.
     services = 73 + 4 * (1 + 10 * 0.03) + 3 * 20 * 0.50 + 20 * 0.15 * (3 + 1 + 1) * 0.03 + 0.5 * (0.40 + 0.50) + 0.10
+    services += 5e6 * 1.5 / 2**20 * 0.35
+    services += 730 * 0.0325 + 0.40
     assert by["service"].expected == pytest.approx(services)
 
     assert found.per_month.expected == pytest.approx(sum(amount.expected for amount in by.values()))
