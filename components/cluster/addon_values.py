@@ -156,6 +156,8 @@ def kueue() -> dict[str, Any]:
             "manager": {"resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}},
         },
         "managerConfig": {"controllerManagerConfigYaml": yaml.safe_dump(configuration, sort_keys=False)},
+        # A ServiceMonitor: alerts tell of queues that are stuck.
+        "enablePrometheus": True,
     }
 
 

@@ -10,7 +10,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.cluster import addon_values as values
-from components.cluster import charts, dcgm, gateway, gpudirect, keda
+from components.cluster import charts, dcgm, gateway, gpudirect, karpenter, keda
 from components.cluster.ladder import Pool
 from components.cluster.serving_operators import ServingOperators
 
@@ -77,7 +77,7 @@ class Addons(pulumi.ComponentResource):
         self.made = [storage, monitoring]
         scaling = self._scaling(monitoring, serves=any(pool.purpose == "serving" for pool in args.pools))
         self.made += scaling
-        self.made.append(self._release(charts.KUEUE, values.kueue(), "kueue-system"))
+        self.made.append(self._release(charts.KUEUE, values.kueue(), "kueue-system", [monitoring]))
         if args.kserve:
             # KEDA first: KServe looks once, when it starts, whether there are ScaledObjects to watch.
             within = pulumi.ResourceOptions(parent=self)
@@ -179,7 +179,7 @@ class Addons(pulumi.ComponentResource):
         return [self._release(charts.DCGM_EXPORTER, exporter, dcgm.NAMESPACE, [monitoring], privileged=True)]
 
     def _devices(self, pools: Sequence[Pool], monitoring: pulumi.Resource) -> list[pulumi.Resource]:
-        made = []
+        made: list[pulumi.Resource] = [self._karpenter_monitor(monitoring)]
         if any(pool.resource == "nvidia.com/gpu" for pool in pools):
             made.append(
                 self._release(
@@ -193,6 +193,22 @@ class Addons(pulumi.ComponentResource):
         if any(pool.resource == "aws.amazon.com/neuron" for pool in pools):
             made.append(self._release(charts.NEURON, values.neuron(pools), "neuron", privileged=True))
         return made
+
+    def _karpenter_monitor(self, monitoring: pulumi.Resource) -> pulumi.Resource:
+        """Prometheus reads Karpenter, which makes the first machines and so is there before any definition of monitors.
+        Service: charts/karpenter/templates/service.yaml of aws/karpenter-provider-aws."""
+        return k8s.apiextensions.CustomResource(
+            f"{self._name}-karpenter-monitor",
+            api_version="monitoring.coreos.com/v1",
+            kind="ServiceMonitor",
+            metadata={"name": "karpenter", "namespace": values.MONITORING_NAMESPACE},
+            spec={
+                "namespaceSelector": {"matchNames": [karpenter.NAMESPACE]},
+                "selector": {"matchLabels": {"app.kubernetes.io/name": "karpenter"}},
+                "endpoints": [{"port": "http-metrics", "interval": "30s"}],
+            },
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[monitoring]),
+        )
 
     def _release(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-FAILURES = ("server_error", "unreachable", "broken", "timed_out")
-"""`outcome` of rollout_requests_total: what an arm is to blame for."""
+FAILURES = ("server_error", "unreachable", "broken", "timed_out", "abandoned")
+"""`outcome` of rollout_requests_total: what users hold against us."""
+CLIENT_ERROR = "client_error"
+"""The same: their own mistake, but held against an arm that has more of them."""
 RESCUED = "rescued"
 """`outcome` of rollout_requests_total: answered instead of an arm that could not be reached."""
 

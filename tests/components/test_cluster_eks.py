@@ -193,6 +193,15 @@ def test_the_load_balancer_controller_only_registers_targets() -> None:
     assert values["enableServiceMutatorWebhook"] is False
 
 
+def test_prometheus_reads_karpenter_once_it_knows_of_monitors() -> None:
+    plan = default("aws")
+    monitor = next(r for r in plan if r.type == "kubernetes:monitoring.coreos.com/v1:ServiceMonitor")
+    assert monitor.inputs["metadata"] == {"name": "karpenter", "namespace": "monitoring"}
+    assert monitor.inputs["spec"]["namespaceSelector"]["matchNames"] == ["kube-system"]
+    assert [endpoint["port"] for endpoint in monitor.inputs["spec"]["endpoints"]] == ["http-metrics"]
+    assert any("kube-prometheus-stack" in urn for urn in monitor.dependencies)
+
+
 def test_pools_without_gpu_or_fabric_bring_no_device_plugin() -> None:
     cpu = {"name": "cpu", "purpose": "serving", "min": 0, "max": 3, "ladder": [{"kind": "spot"}]}
     plan = plan_with("aws", node_pools=[cpu])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components.cluster import addon_values, keda, serving_values
 from components.inference import forecast, scaling
 from components.inference.forecast import Forecast
 from components.inference.scaling import Target
@@ -200,7 +201,20 @@ def test_outcomes_of_pipelines_are_those_that_are_asked_for() -> None:
 def test_states_and_outcomes_are_those_of_rollouts() -> None:
     named = {*vocabulary.MOVING, *vocabulary.ROLLED_BACK, vocabulary.INCONCLUSIVE, vocabulary.STOPPED}
     assert named <= {str(phase) for phase in Phase}
-    assert (*vocabulary.FAILURES, vocabulary.RESCUED) == (*counts.FAILURES, counts.RESCUED)
+    assert {*vocabulary.FAILURES, vocabulary.CLIENT_ERROR} == counts.FAILURES
+    assert vocabulary.RESCUED == counts.RESCUED
+
+
+# ---- that it is read
+
+
+def test_exporters_are_read() -> None:
+    """By monitors that their charts bring, where no component of ours makes one."""
+    assert addon_values.kueue()["enablePrometheus"] is True
+    assert "enableClusterQueueResources: true" in addon_values.kueue()["managerConfig"]["controllerManagerConfigYaml"]
+    assert keda.keda()["prometheus"]["operator"]["serviceMonitor"]["enabled"] is True
+    assert serving_values.cert_manager()["prometheus"]["podmonitor"]["enabled"] is True
+    assert addon_values.gpu_operator([])["dcgmExporter"]["serviceMonitor"]["enabled"] is True
 
 
 # ---- the contract itself

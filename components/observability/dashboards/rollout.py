@@ -26,7 +26,7 @@ _IN = f'{WHERE},rollout=~"$rollout"'
 
 def build(runbooks: str) -> dict[str, Any]:
     ended = f"sum by (rollout, arm%s) (rate(rollout_requests_total{{{_IN}%s}}[{WINDOW}]))"
-    failures = f',outcome=~"{"|".join(vocabulary.FAILURES)}"'
+    failures = f',outcome=~"{"|".join((*vocabulary.FAILURES, vocabulary.CLIENT_ERROR))}"'
     timed = f"sum by (le, rollout, arm) (rate(rollout_request_duration_seconds_bucket{{{_IN}}}[{WINDOW}]))"
     moving = f'rollout_state{{{_IN},state=~"{"|".join(vocabulary.MOVING)}"}}'
     undecided = f'rollout_state{{{_IN},state=~"{vocabulary.INCONCLUSIVE}|{vocabulary.STOPPED}"}}'
@@ -117,7 +117,7 @@ def build(runbooks: str) -> dict[str, Any]:
                     ),
                     lines(
                         "Errors",
-                        "Part of an arm's requests that it failed.",
+                        "Part of an arm's requests that is held against it, mistakes of clients among them.",
                         "percentunit",
                         Query(f"{ended % ('', failures)} / {ended % ('', '')}", "{{rollout}} {{arm}}"),
                     ),
