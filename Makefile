@@ -15,7 +15,7 @@ UV_VERSION := 0.13.9
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help preview check cost diagram pr train serve test test-slow horovod lint format golden bench clean
+.PHONY: help preview check cost diagram pr train serve test test-slow horovod airflow lint format golden bench clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -50,6 +50,8 @@ test-slow: $(VENV)/.installed-test ## Run the tests that take minutes
 
 horovod: out/horovod/.built ## Build Horovod into an environment of its own, for its test (minutes)
 
+airflow: out/airflow/.built ## Install Airflow into an environment of its own, for its test
+
 lint: $(VENV)/.installed-test ## Lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,6 +80,12 @@ out/horovod/.built: workloads/training/build_horovod.sh constraints.txt | $(VENV
 	@$(PYTHON) -m venv out/horovod
 	@$(subst --python $(BIN)/python,--python out/horovod/bin/python,$(UV)) --editable '.[training]'
 	@sh workloads/training/build_horovod.sh out/horovod
+	@touch $@
+
+# Its own pins, not ours: the two do not resolve together.
+out/airflow/.built: workloads/pipelines/airflow-requirements.txt | $(VENV)/bin/uv
+	@$(PYTHON) -m venv out/airflow
+	@$(subst --constraint constraints.txt,,$(subst --python $(BIN)/python,--python out/airflow/bin/python,$(UV))) --requirement $<
 	@touch $@
 
 $(VENV)/bin/uv:

@@ -19,6 +19,7 @@ from components.inference.route_arguments import (
     checked_route,
     route_suffix,
 )
+from components.inference.route_permissions import permit
 from components.inference.route_proxies import Proxies
 from components.inference.route_rules import Backend
 from components.inference.route_traffic import backend_policy, proxies_policy
@@ -100,7 +101,8 @@ class RouteRolloutArgs(TypedDict):
     namespace: str
     """Of the service account."""
     service_account: str
-    """May read and patch the HTTPRoutes of this route, and nothing else."""
+    """May read and patch the HTTPRoutes of this route, list the endpoints in the backends' namespaces, to see which are
+    ready, and nothing else."""
 
 
 class InferenceRouteArgs(TypedDict):
@@ -311,7 +313,8 @@ class InferenceRoute(pulumi.ComponentResource):
 
         if "rollout" in args:
             may = [*names.values(), *([health] if hosts else [])]
-            self._permit(name, args["rollout"], placed, may, child)
+            homes = {backend.namespace for backend in route.backends}
+            permit(name, namespace.metadata.name, may, homes, dict(args["rollout"]), child)
         custom(
             "PodMonitor",
             {
@@ -363,36 +366,3 @@ class InferenceRoute(pulumi.ComponentResource):
             for backend in backends
         ]
         return [grant, *policies]
-
-    def _permit(
-        self,
-        name: str,
-        rollout: RouteRolloutArgs,
-        placed: dict[str, Any],
-        routes: list[str],
-        child: pulumi.ResourceOptions,
-    ) -> None:
-        """A role for whoever changes the weights: these HTTPRoutes, by name."""
-        called = {**placed, "name": f"{name}-rollout"}
-        role = k8s.rbac.v1.Role(
-            f"{name}-rollout",
-            metadata=called,
-            rules=[
-                {
-                    "api_groups": ["gateway.networking.k8s.io"],
-                    "resources": ["httproutes"],
-                    "resource_names": routes,
-                    "verbs": ["get", "patch"],
-                }
-            ],
-            opts=child,
-        )
-        k8s.rbac.v1.RoleBinding(
-            f"{name}-rollout",
-            metadata=called,
-            role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": role.metadata.name},
-            subjects=[
-                {"kind": "ServiceAccount", "namespace": rollout["namespace"], "name": rollout["service_account"]}
-            ],
-            opts=child,
-        )

@@ -34,9 +34,8 @@ _SHARED_MEMORY_GIB_PER_RANK = 2.0
 """Where a model goes over several GPUs, a process each: NCCL's buffers and the engine's queues lie in /dev/shm. NCCL's
 guide has 1 GB for a container (as remembered); twice that for each process, not measured."""
 _REPOSITORY_MARGIN = 1.1
-OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACED = 100
-"""One request out of so many is traced. Which of these traces are kept, the collectors decide."""
+"""One request out of so many is traced, of those that come without a trace. Which are kept, the collectors decide."""
 _RESTRICTED_APIS = "model-repository,shared-memory,trace,logging"
 
 
@@ -226,7 +225,7 @@ def _triton(server: Server) -> dict[str, Any]:
         "env": [
             {"name": "POD_UID", "value_from": {"field_ref": {"field_path": "metadata.uid"}}},
             {"name": "HOME", "value": "/tmp"},
-            *([{"name": OTLP_ENDPOINT, "value": server.otlp_endpoint}] if server.otlp_endpoint != "" else []),
+            *_told_of_tracing(server),
         ],
         "ports": [
             {"name": "http", "container_port": HTTP, "protocol": "TCP"},
@@ -256,8 +255,20 @@ def _triton(server: Server) -> dict[str, Any]:
     }
 
 
+def _told_of_tracing(server: Server) -> list[dict[str, Any]]:
+    """What the Python models in the server go by (workloads.telemetry.traces)."""
+    if server.otlp_endpoint == "":
+        return []
+    return [
+        {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": server.otlp_endpoint},
+        {"name": "OTEL_TRACES_SAMPLER", "value": "parentbased_traceidratio"},
+        {"name": "OTEL_TRACES_SAMPLER_ARG", "value": f"{1 / TRACED:g}"},
+    ]
+
+
 def _tracing(server: Server) -> list[pulumi.Input[str]]:
-    """https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/trace.html"""
+    """As workloads.serving.tracing has it for a server that it starts (tests/components/test_inference.py compares).
+    https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/trace.html"""
     if server.otlp_endpoint == "":
         return []
     return [

@@ -5,6 +5,7 @@ Fields: envoyproxy/gateway v1.9.0, api/v1alpha1 (EnvoyProxy, ClientTrafficPolicy
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -150,6 +151,7 @@ def proxy_spec(proxies: Proxies) -> dict[str, Any]:
                 },
             },
         },
+        "bootstrap": bootstrap(),
         "shutdown": {"drainTimeout": f"{DRAIN_TIMEOUT_S}s", "minDrainDuration": f"{MIN_DRAIN_S}s"},
         "logging": {"level": {"default": "warn"}},
         "telemetry": {
@@ -165,6 +167,18 @@ def proxy_spec(proxies: Proxies) -> dict[str, Any]:
             }
         },
     }
+
+
+def bootstrap() -> dict[str, Any]:
+    """What Envoy counts latencies in: four buckets an octave from 1.1 ms to 7 minutes, each 19 % longer than the one
+    before. Its own are 2 to 2.5 times as long as the one before, in which a p99 that is a fifth longer is not seen.
+
+    Each is a bound of workloads.rollout.observation, too. Fields of envoy.config.metrics.v3.StatsConfig; Envoy Gateway
+    merges them into its own bootstrap configuration (v1.9.0, api/v1alpha1/envoyproxy_types.go).
+    """
+    milliseconds = [float(f"{0.1 * 2 ** (step / 4):.5g}") for step in range(14, 89)]
+    settings = [{"match": {"suffix": "upstream_rq_time"}, "buckets": milliseconds}]
+    return {"type": "Merge", "value": json.dumps({"stats_config": {"histogram_bucket_settings": settings}})}
 
 
 def client_policy(gateway: str, cloud: str) -> dict[str, Any]:

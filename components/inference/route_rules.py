@@ -23,6 +23,9 @@ MOST_MATCHES = 64
 MODELS_PATH = "/v2/models"
 """Under which the Open Inference Protocol has each model, by name."""
 
+SERVED_BY = "x-served-by"
+"""Header of an answer: the name of the backend that gave it."""
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -94,7 +97,7 @@ def rules(
         {
             "name": experiment.name,
             "matches": [{"path": path, "headers": [_header(experiment)]} for path in where],
-            "backendRefs": [{**_reference(by_name[experiment.backend]), "weight": WEIGHTS_TOTAL}],
+            "backendRefs": [{**_answering(by_name[experiment.backend]), "weight": WEIGHTS_TOTAL}],
             **common,
         }
         for experiment in in_order(experiments, group)
@@ -102,7 +105,7 @@ def rules(
     weighted: dict[str, Any] = {
         "name": "weighted",
         "matches": [{"path": path} for path in where],
-        "backendRefs": [{**_reference(backend), "weight": backend.weight} for backend in group.backends],
+        "backendRefs": [{**_answering(backend), "weight": backend.weight} for backend in group.backends],
         **common,
     }
     if group.mirror is not None:
@@ -151,4 +154,19 @@ def _reference(backend: Backend) -> dict[str, Any]:
         "name": backend.service,
         "namespace": backend.namespace,
         "port": backend.port,
+    }
+
+
+def _answering(backend: Backend) -> dict[str, Any]:
+    """A backend whose answers say whose they are.
+
+    With a filter of its own, a backend also has a cluster of its own in Envoy, and so counts and latencies of its own:
+    `httproute/<namespace>/<route>/rule/<index>/backend/<index>`. Without, all backends of a rule share one, in which
+    nobody can tell them apart. (envoyproxy/gateway v1.9.0, internal/ir/xds.go, NeedsClusterPerSetting, and
+    internal/gatewayapi/helpers.go; https://github.com/envoyproxy/gateway/issues/7017)
+    """
+    said = {"set": [{"name": SERVED_BY, "value": backend.name}]}
+    return {
+        **_reference(backend),
+        "filters": [{"type": "ResponseHeaderModifier", "responseHeaderModifier": said}],
     }

@@ -22,8 +22,9 @@ def route(title: str, arguments: str, aws: Offered, gcp: Offered | None = None, 
 
 def _role(plan: Plan) -> bool:
     role = "kubernetes:rbac.authorization.k8s.io/v1:Role"
-    (named,) = [r.inputs["rules"] for r in plan.of_type(role)]
-    return {"sample", "sample-resnet50"} < set(named[0]["resourceNames"]) and named[0]["verbs"] == ["get", "patch"]
+    (named,) = [r.inputs["rules"][0] for r in plan.of_type(role) if "resourceNames" in r.inputs["rules"][0]]
+    others = {verb for r in plan.of_type(role) for rule in r.inputs["rules"] if rule != named for verb in rule["verbs"]}
+    return {"sample", "sample-resnet50"} < set(named["resourceNames"]) and others == {"list"}
 
 
 FEATURES = [
@@ -63,8 +64,19 @@ FEATURES = [
         "A rollout owns the shares, and may do nothing else",
         "weights_by rollout.service_account rollout.namespace",
         Offered(
-            "changes ignored, role for the routes by name",
+            "changes ignored, role for the routes by name, and to see who is ready",
             lambda p: {r.ignore_changes for r in p.of_type(ROUTE)} == {("spec.rules",)} and _role(p),
+        ),
+    ),
+    route(
+        "Each version's requests are counted apart, and answers say whose they are",
+        "",
+        Offered(
+            "a response header by backend, which gives each a cluster in Envoy",
+            lambda p: (
+                {"stable", "canary", "shadow"}
+                == set(values(p, ROUTE, "spec.rules.backendRefs.filters.responseHeaderModifier.set.value"))
+            ),
         ),
     ),
     route(

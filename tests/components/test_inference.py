@@ -20,6 +20,7 @@ from components.inference.pod import mebibytes
 from components.inference.server_arguments import Refusal, checked_url
 from planner.plan import Plan, Resource
 from tests.support import plan_of
+from workloads.serving import tracing
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
@@ -388,6 +389,14 @@ def test_a_pod_talks_to_names_credentials_and_the_object_store(aws: Plan, gcp: P
         assert [port["port"] for port in store["ports"]] == [443]
         assert "10.0.0.0/8" in store["to"][0]["ipBlock"]["except"]
         assert all(rule.get("to") for rule in allow.inputs["spec"]["egress"])  # an empty `to` is everywhere
+
+
+def test_a_server_is_told_of_tracing_what_the_workload_would_tell_it() -> None:
+    plan = plan_for(otlp_endpoint="http://otel-agent.observability.svc:4318")
+    variables = {one["name"]: one["value"] for one in triton(plan)["env"] if "value" in one}
+    told = [one for one in triton(plan)["args"] if one.startswith("--trace-config")]
+    assert sorted(told) == sorted(tracing.arguments(variables, "chat"))
+    assert "--trace-config=rate=100" in told
 
 
 def test_callers_cannot_load_models_of_their_own(plan: Plan) -> None:

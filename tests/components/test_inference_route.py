@@ -97,7 +97,7 @@ def test_kubernetes_knows_every_field_of_its_own(plan: Plan) -> None:
     own = [r for r in children(plan) if not r.type.startswith((API, ENVOY, "kubernetes:monitoring.coreos.com"))]
     for resource in own:
         kubernetes_validate.validate(json.loads(json.dumps(resource.inputs)), "1.34", strict=True)
-    assert len(own) == 8
+    assert len(own) == 14
 
 
 def test_what_the_component_waits_for_its_children_wait_for(aws: Plan) -> None:
@@ -202,16 +202,21 @@ def test_weights_belong_to_the_rollout(aws: Plan) -> None:
     for route in aws.of_type(f"{API}HTTPRoute"):
         assert route.ignore_changes == ("spec.rules",)
         assert "annotations" not in route.inputs["metadata"]
-    (rule,) = aws.one(ROLE).inputs["rules"]
-    assert rule == {
+    allowed = {role.inputs["metadata"]["namespace"]: role.inputs["rules"] for role in aws.of_type(ROLE)}
+    look = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]}
+    change = {
         "apiGroups": ["gateway.networking.k8s.io"],
         "resources": ["httproutes"],
         "resourceNames": ["route", "route-resnet50", "route.health"],
         "verbs": ["get", "patch"],
     }
-    assert aws.one(BINDING).inputs["subjects"] == [
-        {"kind": "ServiceAccount", "namespace": "rollouts", "name": "rollout"}
-    ]
+    homes = {grant.inputs["metadata"]["namespace"] for grant in aws.of_type(f"{API}ReferenceGrant")}
+    assert allowed == {"gateway": [change], **{home: [look] for home in homes}}
+    for binding in aws.of_type(BINDING):
+        assert binding.inputs["subjects"] == [{"kind": "ServiceAccount", "namespace": "rollouts", "name": "rollout"}]
+        (role,) = [r for r in aws.of_type(ROLE) if r.inputs["metadata"] == binding.inputs["metadata"]]
+        assert binding.inputs["roleRef"]["name"] == role.inputs["metadata"]["name"]
+    assert len(aws.of_type(BINDING)) == len(allowed) == 1 + len(homes)
 
 
 def test_or_to_the_program_which_takes_them_back() -> None:

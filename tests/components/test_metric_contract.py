@@ -19,7 +19,7 @@ from components.observability.dashboards import dashboards
 from components.observability.rules import Scope, rule_groups
 from tests.components.promql_labels import Exported, Found, analyze
 from tests.support import ROOT
-from workloads.training.metrics import HELP as TRAINING
+from workloads.training.metrics import METRICS as TRAINING
 
 LISTS = ROOT / "tests/fixtures/exported_metrics"
 EXTERNAL = frozenset({"environment", "region", "cluster"})
@@ -39,7 +39,7 @@ def listed(path: Path) -> dict[str, frozenset[str]]:
 
 def exported_by_others() -> dict[str, frozenset[str]]:
     """Everything that is not recorded by our own rules."""
-    found: dict[str, frozenset[str]] = {f"training_{name}": RUN for name in TRAINING}
+    found: dict[str, frozenset[str]] = {name: RUN | set(metric.labels) for name, metric in TRAINING.items()}
     for path in sorted(LISTS.glob("*.txt")):
         found |= listed(path)
     return found
@@ -148,6 +148,12 @@ def test_variables_name_what_is_exported() -> None:
     assert found == []
 
 
+def test_annotations_name_what_is_exported() -> None:
+    for uid, model in dashboards().items():
+        (annotation,) = model["annotations"]["list"]
+        assert problems(uid, analyze(annotation["expr"], Exported(ALL, EXTERNAL))) == []
+
+
 # ---- scalers
 
 
@@ -180,11 +186,19 @@ def test_workloads_export_what_was_agreed(room: str) -> None:
     prefix = {"pipelines": "pipeline"}.get(room, room)
     agreed = {name: labels for name, labels in listed(LISTS / "workloads.txt").items() if name.startswith(f"{prefix}_")}
     assert agreed
+    declared = getattr(table, "METRICS", None) or table.HELP
     for name, labels in agreed.items():
         base = name.removesuffix("_bucket")
-        assert base in table.HELP, name
-        if hasattr(table, "LABELS"):
-            assert set(table.LABELS[base]) == labels - RUN - {"le"}, name
+        assert base in declared, name
+        said = getattr(declared[base], "labels", getattr(table, "LABELS", {}).get(base))
+        if said is not None:
+            assert set(said) == labels - RUN - {"le"}, name
+
+
+def test_outcomes_of_pipelines_are_those_that_are_asked_for() -> None:
+    if importlib.util.find_spec("workloads.pipelines") is None:
+        pytest.skip("workloads.pipelines is not there yet")
+    assert vocabulary.FAILED in importlib.import_module("workloads.pipelines.metrics").OUTCOMES
 
 
 def test_states_and_outcomes_are_those_of_rollouts() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.inference import route_proxies
 from components.inference.route_rules import (
     WEIGHTS_TOTAL,
     Backend,
@@ -20,6 +23,8 @@ from components.inference.route_rules import (
     rules,
 )
 from tests.components.gateway_api import Request, chosen, matching
+from tests.workloads.rollout import test_gateway as of_rollouts
+from workloads.rollout import evidence, observation
 
 PATHS, EXACT = ("/v2/health", "/v2/models"), ("/v2",)
 TIMEOUTS = Timeouts(300, 60)
@@ -196,7 +201,48 @@ def test_rules_say_how_long_a_request_may_take_and_whose_they_are() -> None:
     group = Group("bert", (Backend("stable", "serving", "triton", 8000, 100),))
     (rule,) = route(group, [])
     assert rule["timeouts"] == {"request": "300s", "backendRequest": "60s"}
-    assert rule["backendRefs"] == [
-        {"group": "", "kind": "Service", "name": "triton", "namespace": "serving", "port": 8000, "weight": 100}
+    (reference,) = rule["backendRefs"]
+    # A filter of its own is what has Envoy count it apart.
+    assert reference.pop("filters") == [
+        {
+            "type": "ResponseHeaderModifier",
+            "responseHeaderModifier": {"set": [{"name": "x-served-by", "value": "stable"}]},
+        }
     ]
+    assert reference == {
+        "group": "",
+        "kind": "Service",
+        "name": "triton",
+        "namespace": "serving",
+        "port": 8000,
+        "weight": 100,
+    }
     assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/v2/models/bert"}}]
+
+
+@pytest.mark.parametrize("mirror", ["", "canary"])
+def test_a_rollout_knows_the_rules_that_it_changes(mirror: str) -> None:
+    """Components and workloads do not know each other; what a rollout is tested against is what is made here."""
+    backends = tuple(
+        Backend(name, "serving", f"{name}-lm", 8000, weight)
+        for name, weight in (("stable", 100), ("canary", 0), ("shadow", 0))
+    )
+    group = Group("lm", backends, Mirror(mirror, 5) if mirror else None)
+    assert route(group, [Experiment("testers", "canary", ("x-variant", "canary"))]) == (
+        of_rollouts.program_s_rules(mirror)
+    )
+
+
+def test_latencies_are_counted_in_buckets_of_a_rollout_s() -> None:
+    """So a p99 that is 20 % longer, the usual margin, is in a later bucket here and there."""
+    value = json.loads(route_proxies.bootstrap()["value"])
+    (setting,) = value["stats_config"]["histogram_bucket_settings"]
+    assert setting["match"] == {"suffix": "upstream_rq_time"}
+    seconds = [bound / 1e3 for bound in setting["buckets"]]
+    assert seconds[0] < 2e-3 < 300 < seconds[-1]
+    for shorter, longer in pairwise(seconds):
+        assert observation.bucket_of(longer * 0.999) == observation.bucket_of(shorter * 0.999) + evidence.buckets_of(
+            0.2
+        )
+        # One of ours ends there.
+        assert observation.bucket_of(longer * 0.999) + 1 == observation.bucket_of(longer * 1.001)

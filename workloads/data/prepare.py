@@ -33,10 +33,12 @@ def prepare(
     *,
     vocabulary: int = 0,
     shard_tokens: int = SHARD_TOKENS,
+    tokenizer: Tokenizer | None = None,
     show: Show = lambda what, total: lambda count: None,  # noqa: ARG005
 ) -> dict[str, Manifest]:
     """Write `output/train` and `output/validation`. `vocabulary`: 0 for bytes, or the size of a byte-pair encoding.
 
+    `tokenizer`: one that is there already, such as that of a model which is to be trained on.
     Merges are learnt from the training files alone. The same corpus gives the same fingerprints.
     Raises ArgumentError where a dataset is there already (training may be reading it), DiskFailed.
     """
@@ -45,7 +47,8 @@ def prepare(
     for part in ("train", "validation"):
         if (output / part / NAME).exists():
             raise ArgumentError(f"{output / part} already holds a dataset: remove it, or choose another --output")
-    tokenizer: Tokenizer = BytePairTokenizer(_learn(corpus, vocabulary, show)) if vocabulary else ByteTokenizer()
+    if tokenizer is None:
+        tokenizer = BytePairTokenizer(_learn(corpus, vocabulary, show)) if vocabulary else ByteTokenizer()
     made = {}
     for part, names in (("train", corpus.train), ("validation", corpus.validation)):
         target = output / part

@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
     _add_models(fetch)
     fetch.add_argument("--connections", type=_count, default=16, help="parts read at once (default %(default)s)")
     fetch.add_argument("--part-mib", type=_count, default=16, help="size of a part in MiB (default %(default)s)")
+    fetch.add_argument(
+        "--trusted-key", type=Path, metavar="PEM", help="the public key by which manifests must have been signed"
+    )
 
     probe = subcommands.add_parser("ready", help="ask Triton whether models are ready", epilog=EXIT_CODES)
     probe.add_argument("--url", default="http://127.0.0.1:8000", help="Triton's HTTP endpoint (default %(default)s)")
@@ -66,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fetch(options: argparse.Namespace) -> int:
     # Here and not above, for the sake of `ready`, which a kubelet runs every few seconds.
     from workloads.serving.fetch import fetch
+    from workloads.serving.signing import public_key
 
     started = time.monotonic()
     read = fetch(
@@ -74,6 +78,7 @@ def _fetch(options: argparse.Namespace) -> int:
         options.model,
         connections=options.connections,
         part_bytes=options.part_mib * 2**20,
+        trusted=public_key(options.trusted_key) if options.trusted_key else None,
     )
     names = ", ".join(map(str, sorted(set(options.model))))
     print(f"{names}: verified in {options.destination}; read {gib(read)} in {time.monotonic() - started:.1f} s")

@@ -104,7 +104,7 @@ def export(
         text.write(directory, settings, source.tokenizer)
         with on_disk(directory):
             (directory / "model.py").write_text(program("language_model"), encoding="utf-8")
-        _try(directory, settings)
+        try_engine(directory, settings)
 
     config = repositories.language_model_config(name, queue)
     return repositories.write_version(repository, name, config, fill, signed, version)
@@ -174,7 +174,7 @@ def _convert(path: Path, precision: str, data: str, limit: float) -> dict[str, A
     return {name: round(value, 4) for name, value in ratios.items()} | vars(report)
 
 
-def _try(directory: Path, settings: Settings) -> None:
+def try_engine(directory: Path, settings: Settings) -> None:
     """Let the engine answer from what was written, before anybody is told that it exists."""
     engine = Engine(directory / FILE, slots=1, context=settings.context)
     engine.submit(Request((settings.tokenizer.end_of_text,), max_new_tokens=min(4, settings.context - 1)))

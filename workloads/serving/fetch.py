@@ -16,22 +16,33 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workloads.serving.errors import ArgumentError, DiskFailed, VerificationFailed, on_disk
 from workloads.serving.manifest import File, Manifest, ModelVersion, is_whole
 from workloads.serving.progress import Progress, gib
 from workloads.serving.store import Repository
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 STAGING = ".fetch"
 
 
 def fetch(
-    source: str, destination: Path, models: Sequence[ModelVersion], *, connections: int = 16, part_bytes: int = 2**24
+    source: str,
+    destination: Path,
+    models: Sequence[ModelVersion],
+    *,
+    connections: int = 16,
+    part_bytes: int = 2**24,
+    trusted: Ed25519PublicKey | None = None,
 ) -> int:
     """Have `models` in `destination`, as Triton lays a repository out. Returns the bytes that had to be read.
 
-    At most `connections` parts are under way, so memory stays near `connections * part_bytes`. A model that is there
-    already is verified against its manifest, and read again only where it differs.
+    `trusted`: the key by which their manifests must have been signed. At most `connections` parts are under way, so
+    memory stays near `connections * part_bytes`. A model that is there already is verified against its manifest, and
+    read again only where it differs.
     Raises a ServingError that names the file and the reason; `destination` is then as it was, but for `.fetch`.
     """
     if connections < 1 or part_bytes < 1:
@@ -39,7 +50,7 @@ def fetch(
     repository = Repository(source)
     wanted: dict[str, list[Manifest]] = {}
     for model in sorted(set(models)):
-        wanted.setdefault(model.name, []).append(repository.manifest(model))
+        wanted.setdefault(model.name, []).append(repository.manifest(model, trusted))
     for manifests in wanted.values():
         _check_shared(manifests)
     staging = destination / STAGING

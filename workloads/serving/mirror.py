@@ -17,6 +17,7 @@ from workloads.serving.errors import ArgumentError, DiskFailed, on_disk
 from workloads.serving.fetch import copy_version
 from workloads.serving.manifest import NAME, Manifest, ModelVersion, is_whole
 from workloads.serving.progress import Progress, gib
+from workloads.serving.signing import NAME as SIGNATURE
 from workloads.serving.store import Repository
 
 _STAGING = ".mirror-"
@@ -47,6 +48,8 @@ def mirror(
                 version = Path(work) / "version"
                 copy_version(repository, manifest, version, pool, connections, part_bytes, progress)
                 (version / NAME).write_text(manifest.to_json(), encoding="utf-8")
+                if (signature := repository.signature(manifest.model)) is not None:
+                    (version / SIGNATURE).write_bytes(signature)
                 if _put(version, _place(destination, manifest), Path(work) / "old"):
                     read += manifest.total_bytes
     return read

@@ -8,7 +8,9 @@ REPOSITORY is a directory or an object store. A version is never written again; 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +19,9 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from workloads.serving.errors import ArgumentError, VerificationFailed, on_disk
-from workloads.serving.manifest import NAME, Manifest, ModelVersion, write_manifest
+from workloads.serving.errors import ArgumentError, NotInStore, VerificationFailed, on_disk
+from workloads.serving.manifest import LARGEST, NAME, Manifest, ModelVersion, is_whole, write_manifest
+from workloads.serving.signing import NAME as SIGNATURE
 from workloads.serving.store import Bucket
 
 CONFIG = "config.pbtxt"
@@ -99,7 +102,7 @@ def write_version(
     """
     assert config.name == name, "a configuration of another model"
     ModelVersion.parse(f"{name}:1")
-    target = _Directory(repository) if "://" not in repository else _Objects(repository)
+    target = _target(repository)
     with contextlib.ExitStack() as stack:
         work = target.work(stack)
         model = ModelVersion(name, version or target.newest(name) + 1)
@@ -120,7 +123,41 @@ def write_version(
 
 def newest(repository: str, name: str) -> int:
     """The highest version of a model, 0 if there is none."""
-    return (_Directory(repository) if "://" not in repository else _Objects(repository)).newest(name)
+    return _target(repository).newest(name)
+
+
+def publish(source: Path, repository: str, model: ModelVersion, signature: bytes | None = None) -> str:
+    """Copy a version from a repository on the local disk to another, once, with its signature; returns its place.
+
+    Of the same version that is there already nothing is written again, and what a copy that was killed has left is
+    completed. Raises ArgumentError where another one is there, NotInStore, VerificationFailed, DiskFailed, StoreFailed.
+    """
+    place = source / model.name / str(model.version)
+    with on_disk(place):
+        try:
+            text = (place / NAME).read_bytes()
+        except FileNotFoundError:
+            raise NotInStore(f"{place / NAME}: it is not there") from None
+    manifest = Manifest.from_json(text, model, str(place / NAME))
+    if broken := [file.path for file in manifest.files if not is_whole(place / file.path, file)]:
+        raise VerificationFailed(f"{place / broken[0]}: not what the manifest says")
+    target = _target(repository)
+    known = target.manifest(model)
+    if known is None:
+        with contextlib.ExitStack() as stack:
+            copy = target.work(stack) / str(model.version)
+            with on_disk(copy):
+                shutil.copytree(place, copy)
+                if signature is not None:
+                    (copy / SIGNATURE).write_bytes(signature)
+            target.put(copy, model)
+    elif known != text:
+        raise ArgumentError(f"{target.place(model)}: another version is there; versions are never written again")
+    return target.place(model)
+
+
+def _target(repository: str) -> _Directory | _Objects:
+    return _Directory(repository) if "://" not in repository else _Objects(repository)
 
 
 def _highest(names: list[str]) -> int:
@@ -146,6 +183,12 @@ class _Directory:
 
     def has(self, model: ModelVersion) -> bool:
         return (self._path / model.name / str(model.version)).exists()
+
+    def manifest(self, model: ModelVersion) -> bytes | None:
+        """The manifest of a version that is there."""
+        path = self._path / model.name / str(model.version) / NAME
+        with on_disk(path):
+            return path.read_bytes() if path.is_file() else None
 
     def place(self, model: ModelVersion) -> str:
         return str(self._path / model.name / str(model.version))
@@ -181,14 +224,22 @@ class _Objects:
     def has(self, model: ModelVersion) -> bool:
         return str(model.version) in self._bucket.names(model.name)
 
+    def manifest(self, model: ModelVersion) -> bytes | None:
+        return self._bucket.find(f"{model.name}/{model.version}/{NAME}", LARGEST)
+
     def place(self, model: ModelVersion) -> str:
         return f"{self._bucket.url}/{model.name}/{model.version}"
 
     def put(self, directory: Path, model: ModelVersion) -> None:
         """Files first, the manifest last: until then the version does not exist."""
         prefix = f"{model.name}/{model.version}"
-        # Only one of two exports at once gets past this; the other has written nothing yet.
-        if not self._bucket.create(f"{prefix}/.claimed", b""):
+        # Only one of two exports at once gets past this; the other has written nothing yet. One that was killed here
+        # goes on if it brings the same.
+        claim = hashlib.sha256((directory / NAME).read_bytes()).hexdigest().encode()
+        if (
+            not self._bucket.create(f"{prefix}/.claimed", claim)
+            and self._bucket.find(f"{prefix}/.claimed", 64) != claim
+        ):
             raise ArgumentError(f"{self.place(model)}: it exists, or another export writes it; take another version")
         for path in sorted(path for path in directory.rglob("*") if path.is_file() and path.name != NAME):
             self._bucket.put(f"{prefix}/{path.relative_to(directory).as_posix()}", path)

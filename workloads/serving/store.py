@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workloads.object_store import Missing, ObjectStore, Unreachable
+from workloads.serving import signing
 from workloads.serving.errors import ArgumentError, NotInStore, StoreFailed, VerificationFailed
 from workloads.serving.manifest import LARGEST, NAME, Manifest, ModelVersion
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
 class Repository:
@@ -21,15 +26,32 @@ class Repository:
             raise ArgumentError(f"--source {url!r}: {error}") from None
         self.url = self._store.url
 
-    def manifest(self, model: ModelVersion) -> Manifest:
-        """The manifest of a model version, checked. NotInStore, VerificationFailed or StoreFailed otherwise."""
+    def manifest(self, model: ModelVersion, trusted: Ed25519PublicKey | None = None) -> Manifest:
+        """The manifest of a model version, checked. NotInStore, VerificationFailed or StoreFailed otherwise.
+
+        `trusted`: whose signature it must have; None: anybody's, or none.
+        """
         key = f"{model.name}/{model.version}/{NAME}"
         place = self._store.place(key)
         with _failures(f"{model} is not in the repository: its manifest is uploaded last"):
             text, size = self._store.whole(key, LARGEST)
         if size > LARGEST:
             raise VerificationFailed(f"{place}: {size} bytes; a manifest has at most {LARGEST}")
+        if trusted is not None:
+            signing.verify(bytes(text), self.signature(model), trusted, place)
         return Manifest.from_json(bytes(text), model, place)
+
+    def signature(self, model: ModelVersion) -> bytes | None:
+        """The signature beside a manifest, unchecked; None if there is none. VerificationFailed or StoreFailed."""
+        key = f"{model.name}/{model.version}/{signing.NAME}"
+        try:
+            with _failures("it is not signed"):
+                found, size = self._store.whole(key, signing.LARGEST)
+        except NotInStore:
+            return None
+        if size > signing.LARGEST:
+            raise VerificationFailed(f"{self._store.place(key)}: {size} bytes; at most {signing.LARGEST} are read")
+        return bytes(found)
 
     def read(self, key: str, start: int, end: int, size: int) -> bytes:
         """Bytes `start` up to `end` of a file that must have `size` bytes in all."""
@@ -69,6 +91,14 @@ class Bucket(ObjectStore):
             except AlreadyExistsError:
                 return False
         return True
+
+    def find(self, key: str, largest: int) -> bytes | None:
+        """An object, None if there is none; of one with more than `largest` bytes, nothing."""
+        try:
+            with _failures("it is not there"):
+                return bytes(self.whole(key, largest)[0])
+        except NotInStore:
+            return None
 
     def names(self, prefix: str) -> list[str]:
         """The next parts of the keys below a prefix that have more than one."""

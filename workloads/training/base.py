@@ -72,6 +72,25 @@ class Base:
         }
 
 
+def begin_with(model: Transformer, source: str, directory: Path, tokenizer: str) -> None:
+    """Give all of a model's parameters the values that they have at `source`, once, before its first step.
+
+    `directory`: for a copy of what is in an object store. `tokenizer`: that of the run's data, as weights.identity says
+    it. Raises CheckpointError if the weights cannot be had, ConfigError if they do not fit.
+    """
+    weights = open_weights(source, directory)
+    parameters = dict(model.named_parameters())
+    if found := _differences({name: tuple(p.shape) for name, p in parameters.items()}, weights):
+        raise ConfigError(f"training.initial: {weights.location} does not fit this model and data: {found}")
+    if weights.tokenizer and weights.tokenizer != tokenizer:
+        raise ConfigError(
+            f"training.initial: {weights.location} was trained on tokens of another tokenizer ({weights.tokenizer}) "
+            f"than the data's ({tokenizer})"
+        )
+    for name, tensor in in_order(weights):
+        fill(parameters[name], tensor)
+
+
 def merged(adapters: Mapping[str, Tensor], known: Mapping[str, Any], base: str, directory: Path) -> dict[str, Tensor]:
     """The whole model, in float32: each matrix of the base with its adapter added.
 

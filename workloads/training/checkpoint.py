@@ -178,7 +178,7 @@ class Checkpointer:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the last commit; before the first of this process, since it began: what would be lost with it."""
+        """Seconds since the last commit; before the first of this process, since it began: work that it could lose."""
         return self._clock() - self._whole_at
 
     def _commit(self, job: Job) -> Marker:

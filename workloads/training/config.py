@@ -68,6 +68,7 @@ class Training(Section):
     batch_size: int = setting(16, "sequences in a step, of all processes together", at_least=1)
     micro_batch_size: int = setting(0, "sequences that a process takes at once; 0: its whole share", at_least=0)
     seed: int = setting(1, "of weights, order and dropout", at_least=0)
+    initial: str = setting("", "weights to begin with: a safetensors file, or a run or checkpoint; empty: drawn anew")
     evaluate_every: int = setting(100, "steps between evaluations on held-out text; 0: only at the end", at_least=0)
     evaluation_batches: int = setting(4, "batches that an evaluation reads", at_least=1)
     log_every: int = setting(10, "steps between lines where there is no terminal", at_least=1)
@@ -176,6 +177,8 @@ class Config:
             raise ConfigError("parallel.tensor: a shared embedding cannot be split: expected model.tied false")
         if model.key_value_heads % self.parallel.tensor:
             raise ConfigError(f"parallel.tensor: {self.parallel.tensor}: expected a divisor of model.key_value_heads")
+        if self.training.initial and self.lora.rank:
+            raise ConfigError(f"training.initial: {self.training.initial!r}: adapters begin with lora.base instead")
         if self.parallel.tensor > 1 and self.lora.rank:
             raise ConfigError(
                 f"parallel.tensor: {self.parallel.tensor}: adapters are not shared: expected 1 with lora.rank"

@@ -22,7 +22,7 @@ from workloads.data.prepare import prepare
 from workloads.data.tokenizer import BytePairTokenizer, Tokenizer
 from workloads.telemetry import traces
 from workloads.telemetry.errors import TelemetryError
-from workloads.training.base import Base
+from workloads.training.base import Base, begin_with
 from workloads.training.checkpoint import Checkpointer
 from workloads.training.checkpoints.layout import CHECKPOINTS
 from workloads.training.checkpoints.weights import identity
@@ -31,6 +31,7 @@ from workloads.training.display import Display
 from workloads.training.errors import ConfigError, DataError, DiskError, UploadError, on_disk
 from workloads.training.evaluation import Evaluation
 from workloads.training.metrics import Recorder, sinks
+from workloads.training.model import Transformer
 from workloads.training.parallel import World, join, spread
 from workloads.training.preemption import Agreement, Notices
 from workloads.training.tracking import publish
@@ -93,6 +94,10 @@ def _train(
             agree=world.gather if world.size > 1 else None,
         )
 
+    def begin(model: Transformer) -> None:
+        if training.initial:
+            begin_with(model, training.initial, output / "base", tokenizer)
+
     watch = Watch(
         StoreBoard() if world.size > 1 else _OwnBoard(),
         rank=world.rank,
@@ -140,6 +145,7 @@ def _train(
             now,
             Base(config.lora, output / "base", world, tokenizer) if config.lora.rank else None,
             {"tokenizer": tokenizer},
+            begin,
         )
         with notices, watch, display, recorders:
             trainer.train()

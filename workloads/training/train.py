@@ -29,7 +29,7 @@ from workloads.training.display import Display, thousands
 from workloads.training.errors import CheckpointError, ConfigError
 from workloads.training.evaluation import Evaluation
 from workloads.training.metrics import Recorder
-from workloads.training.model import initialize
+from workloads.training.model import Transformer, initialize
 from workloads.training.parallel import Replica, World
 from workloads.training.preemption import Agreement, Notices
 from workloads.training.watch import Watch
@@ -86,6 +86,8 @@ class Trainer:
     """What adapters are trained on; none: all weights are trained."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What else checkpoints say of themselves."""
+    begin_with: Callable[[Transformer], None] = lambda _: None
+    """Gives the weights of a run that begins other values than those that were drawn."""
 
     def train(self) -> Progress:
         """Train until the last step. Raises SystemExit after a notice, TrainingError for what a person must mend."""
@@ -241,6 +243,7 @@ class Trainer:
             self.base.load(self.replica.plain, known)
         if saved is None:
             initialize(self.replica.plain, self.config.training.seed)
+            self.begin_with(self.replica.plain)
             self.saved_at = self.reached = 0
             return Progress(self.started)
         state = optimizers.state(self.replica.plain, self.optimizer)

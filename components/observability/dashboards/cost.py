@@ -9,6 +9,7 @@ from components.observability.dashboards.panels import (
     WHERE,
     YELLOW,
     Query,
+    alerts,
     bars,
     dashboard,
     lines,
@@ -24,7 +25,7 @@ _NODES = 'environment=~"$environment",cluster=~"$cluster"'
 _IN = f'{WHERE},namespace=~"$namespace"'
 
 
-def build(_runbooks: str) -> dict[str, Any]:
+def build(runbooks: str) -> dict[str, Any]:
     nodes = f"max by (cluster, node, instance_type) (node_total_hourly_cost{{{_NODES}}})"
     spot = f"max by (cluster, node) (kubecost_node_is_spot{{{_NODES}}})"
     price = f"max by (cluster, node) (node_gpu_hourly_cost{{{_NODES}}})"
@@ -74,19 +75,20 @@ def build(_runbooks: str) -> dict[str, Any]:
                         lines={5: YELLOW, 50: RED},
                     ),
                     number(
-                        "GPUs held and idle",
-                        "Under 5 % busy in the last hour. Alert: GpuIdle.",
+                        "GPUs idle",
+                        "Held by a pod, and under 5 % busy in the last hour. Alert: GpuIdle.",
                         "short",
                         f"count({idle} < 5) or vector(0)",
                         lines={1: YELLOW, 8: RED},
                     ),
                 ],
+                [alerts("platform", runbooks)],
             ],
             "Over time": [
                 [
                     lines(
                         "An hour, by cluster",
-                        "All nodes.",
+                        "What all of its nodes cost.",
                         "currencyUSD",
                         Query(
                             f"sum by (environment, region, cluster) ({COST}{{{WHERE}}})",
@@ -162,6 +164,16 @@ def build(_runbooks: str) -> dict[str, Any]:
                         ("cluster", "node", "instance_type"),
                         empty="none",
                     ),
+                ],
+                [
+                    rows(
+                        "Who holds GPUs",
+                        "GPUs, and by their price what they cost an hour.",
+                        "currencyUSD",
+                        f"sort_desc(sum by (cluster, namespace) ({held} * on (cluster, node) group_left () {price}))",
+                        ("cluster", "namespace"),
+                        empty="nobody",
+                    ),
                     lines(
                         "Price of a GPU",
                         "An hour, mean over the nodes, by type of machine.",
@@ -171,17 +183,6 @@ def build(_runbooks: str) -> dict[str, Any]:
                             f" (node_gpu_hourly_cost{{{_NODES}}}) > 0)",
                             "{{instance_type}}",
                         ),
-                    ),
-                ],
-                [
-                    rows(
-                        "Who holds GPUs",
-                        "GPUs, and by their price what they cost an hour.",
-                        "currencyUSD",
-                        f"sort_desc(sum by (cluster, namespace) ({held} * on (cluster, node) group_left () {price}))",
-                        ("cluster", "namespace"),
-                        width=12,
-                        empty="nobody",
                     ),
                 ],
             ],

@@ -249,8 +249,7 @@ def build(runbooks: str) -> dict[str, Any]:
                             f"bottomk(5, node_filesystem_avail_bytes{{{disk}}} / node_filesystem_size_bytes{{{disk}}})",
                             "{{instance}} {{mountpoint}}",
                         ),
-                        lines={0.1: "transparent"},
-                        good=RED,
+                        lines={0.1: RED},
                         top=1,
                     ),
                     lines(

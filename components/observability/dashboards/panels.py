@@ -145,6 +145,14 @@ def dashboard(
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .readonly()
     )
+    made.annotation(
+        builders.AnnotationQuery()
+        .name("weights of rollouts")
+        .datasource(SOURCE)
+        .enable(True)
+        .icon_color(BLUE)
+        .expr(f"max by (rollout, arm) (changes(rollout_weight_ratio{{{WHERE}}}[2m])) > 0")
+    )
     for variable in _variables(variables):
         made.with_variable(variable)
     for other, title in NAMES.items():
@@ -177,7 +185,9 @@ def _widths(line: Sequence[Panel]) -> list[int]:
     for panel in line:
         widths.append(panel.width or share + (1 if more > 0 else 0))
         more -= panel.width is None
-    assert sum(widths) <= COLUMNS, [panel.title for panel in line]
+    if sum(widths) > COLUMNS:
+        titles = ", ".join(panel.title for panel in line)
+        raise ValueError(f"{titles}: {sum(widths)} columns wide together; a line has {COLUMNS}")
     return widths
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.observability import vocabulary
 from components.observability.dashboards.panels import (
     BLUE,
     RED,
@@ -137,7 +136,7 @@ def build(runbooks: str) -> dict[str, Any]:
                     ),
                     lines(
                         "Requests logged, and dropped",
-                        "A second.",
+                        "Requests a second; why those were dropped that were.",
                         "reqps",
                         Query(logged, "{{model}} logged"),
                         Query(
@@ -161,7 +160,7 @@ def build(runbooks: str) -> dict[str, Any]:
                     ),
                     bars(
                         "Runs of pipelines, last week",
-                        "By how they ended. Alert: PipelineFailed.",
+                        "By what they have come to; rejected is the gate at work. Alert: PipelineFailed.",
                         "short",
                         Query(
                             f"sum by (pipeline, outcome) (increase(pipeline_runs_total{{{WHERE}}}[7d]))",
@@ -182,7 +181,7 @@ def build(runbooks: str) -> dict[str, Any]:
                     ),
                     bars(
                         "Since the last success",
-                        f"Of each pipeline: runs that ended as {vocabulary.SUCCEEDED}.",
+                        "Of each pipeline: since a run ended with a registered version.",
                         "s",
                         Query(f"time() - {succeeded}", "{{pipeline}}"),
                         lines={345_600: YELLOW, 604_800: RED},

@@ -20,7 +20,6 @@ from components.observability.dashboards.panels import (
     states,
 )
 from components.observability.objectives import REMAINING
-from components.observability.rules.rollout import ENOUGH
 
 _IN = f'{WHERE},rollout=~"$rollout"'
 
@@ -50,14 +49,14 @@ def build(runbooks: str) -> dict[str, Any]:
                     ),
                     number(
                         "Strongest evidence",
-                        "Against a guardrail being kept, as an e-value: at 20, one is broken at a risk of 5 %. "
+                        "Against a guardrail being kept, as an e-value: at 100, one is broken at a risk of 1 %. "
                         "Alert: RolloutGuardrailBroken.",
                         "none",
                         f"max(rollout_guardrail_e_value{{{_IN}}})",
-                        lines={5: YELLOW, ENOUGH: RED},
+                        lines={20: YELLOW, 100: RED},
                     ),
                     number(
-                        "Quality difference",
+                        "Worst quality difference",
                         "Bits per byte of candidate less baseline, worst rollout, on requests that both have scored; "
                         "below 0 is better.",
                         "none",
@@ -114,7 +113,7 @@ def build(runbooks: str) -> dict[str, Any]:
                             f"max by (rollout, guardrail) (rollout_guardrail_e_value{{{_IN}}})",
                             "{{rollout}} {{guardrail}}",
                         ),
-                        lines={ENOUGH: RED},
+                        lines={20: YELLOW, 100: RED},
                     ),
                     lines(
                         "Errors",

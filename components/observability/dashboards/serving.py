@@ -298,7 +298,7 @@ def build(runbooks: str) -> dict[str, Any]:
                     ),
                     lines(
                         "GPUs busy",
-                        "By pod.",
+                        "By pod: a replica that differs is ill, or gets other requests.",
                         "percent",
                         Query(f"avg by (cluster, pod) (DCGM_FI_DEV_GPU_UTIL{{{_IN}}})", "{{pod}}"),
                         top=100,

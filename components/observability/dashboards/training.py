@@ -140,8 +140,7 @@ def build(runbooks: str) -> dict[str, Any]:
                         "done twice don't.",
                         "percentunit",
                         Query(of("goodput"), "{{job}}"),
-                        lines={0.9: "transparent"},
-                        good=YELLOW,
+                        lines={0.9: YELLOW},
                         top=1,
                     ),
                     lines(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from components.observability import vocabulary
 from components.observability.rule import Alert, Group, Scope
 
-ENOUGH = 20
-"""An e-value at which a guardrail is broken, at a risk of one in twenty (Ville's inequality)."""
+ENOUGH = 1_000
+"""An e-value that no guardrail survives: at a risk of one in a thousand that nothing is wrong (Ville's inequality).
+Rollouts are told to risk one in fifty or a hundred, and roll back far below."""
 
 
 def groups(scope: Scope) -> list[Group]:
@@ -81,7 +82,8 @@ def _alerts(scope: Scope) -> list[Alert]:
         ),
         Alert(
             name="RolloutGuardrailBroken",
-            expr=f"max by (rollout, guardrail) (rollout_guardrail_e_value) > {ENOUGH}",
+            expr=f"max by (rollout, guardrail) (rollout_guardrail_e_value) > {ENOUGH}"
+            f" and on (rollout) {state(*vocabulary.COMPARING)}",
             lasts="10m",
             severity="warning",
             team="models",

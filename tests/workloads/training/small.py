@@ -111,6 +111,8 @@ def learnt(output: Path) -> list[tuple[Any, ...]]:
 class QuickCheckpointer:
     """As the real one, in a file and at once: that one starts a process, which takes longer than all of a small run."""
 
+    age_s = 0.0
+
     def __init__(self, directory: Path, **_: Any) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)

@@ -507,6 +507,18 @@ def test_stalls_are_counted(directory: Path) -> None:
     assert checkpointer.stalls.waiting_s <= checkpointer.stalls.save_s
 
 
+def test_the_work_that_could_be_lost_is_what_came_after_the_last_commit(directory: Path) -> None:
+    now = 100.0
+    with Checkpointer(directory, clock=lambda: now) as checkpointer:
+        now = 160.0
+        assert checkpointer.age_s == 60
+        checkpointer.save(1, state(1), {})
+        checkpointer.wait()
+        assert checkpointer.age_s == 0
+        now = 175.0
+        assert checkpointer.age_s == 15
+
+
 # ---- as one file
 
 

@@ -63,6 +63,22 @@ def save(path: Path, description: Description, weights: Mapping[str, Tensor]) ->
             save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path, metadata=metadata)
         except SafetensorError as error:
             raise DiskFailed(f"{path}: {error}") from error
+        _sort_metadata(path)
+
+
+def _sort_metadata(path: Path) -> None:
+    """The same model is the same file: safetensors writes metadata in another order each time.
+
+    A file begins with the length of its header, eight bytes, and the header, JSON that ends in spaces.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+        assert len(text) == size, "the same words in another order"
+        file.seek(8)
+        file.write(text)
 
 
 def load(path: Path) -> tuple[Description, dict[str, Tensor]]:

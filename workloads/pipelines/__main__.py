@@ -1,0 +1,7 @@
+"""`python -m workloads.pipelines`."""
+
+import sys
+
+from workloads.pipelines.cli import main
+
+sys.exit(main())
