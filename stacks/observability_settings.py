@@ -77,8 +77,8 @@ class Oidc(Part):
 class Tracing(Part):
     """Which traces are kept, besides those with an error."""
 
-    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """part of all traces, 0 to 1"""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """part of all traces that is kept, 0 to 1; servers trace one request in a hundred"""
     slow_ms: Positive = 1000
     """milliseconds beyond which a trace is kept"""
     own_destination: bool = True

@@ -95,7 +95,7 @@ class TracingArgs(TypedDict):
     """Which traces are kept."""
 
     sample_ratio: NotRequired[float]
-    """Part of the traces that is kept whatever is in them, 0 to 1; default 0.05. Those with an error are all kept."""
+    """Part of the traces that is kept whatever is in them, 0 to 1; default 0.2. Those with an error are all kept."""
     slow_ms: NotRequired[int]
     """Traces that take longer, in milliseconds, are all kept; default 1000."""
     own_destination: NotRequired[bool]

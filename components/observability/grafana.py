@@ -72,7 +72,7 @@ def values(
         "grafana.ini": {
             "analytics": {"reporting_enabled": False, "check_for_updates": False, "check_for_plugin_updates": False},
             "auth.anonymous": {"enabled": False},
-            "security": {"cookie_secure": bool(domain), "disable_gravatar": True, "content_security_policy": True},
+            "security": {"cookie_secure": bool(domain), "disable_gravatar": True},
             "users": {"allow_sign_up": False, "default_theme": "system"},
             "snapshots": {"external_enabled": False},
             **({"server": {"domain": domain, "root_url": f"https://{domain}"}} if domain else {}),

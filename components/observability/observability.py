@@ -24,7 +24,7 @@ from components.observability.rules import Scope, rule_groups
 from components.ordering import prerequisites
 from components.security import WorkloadIdentity
 
-DEFAULT_RATIO, DEFAULT_SLOW_MS = 0.05, 1000
+DEFAULT_RATIO, DEFAULT_SLOW_MS = 0.2, 1000
 
 
 class Observability(pulumi.ComponentResource):

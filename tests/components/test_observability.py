@@ -187,6 +187,13 @@ def test_google_s_build_exports_what_is_asked_for_and_stays_under_the_operator()
     assert "image" not in values(bare("gcp"), "prometheus")["prometheus"]["prometheusSpec"]
 
 
+def test_what_is_recorded_is_kept_for_the_long_term() -> None:
+    names = {rule.get("record") or "ALERTS" for group in rule_groups() for rule in group["rules"]}
+    assert len(names) > 5
+    assert {name for name in names if not re.fullmatch(prometheus.SERIES, name)} == set()
+    assert not re.fullmatch(prometheus.SERIES, "container_cpu_usage_seconds_total"), "each sample costs"
+
+
 @each_cloud
 def test_metrics_say_where_they_are_from(cloud: str) -> None:
     labels = values(full(cloud), "prometheus")["prometheus"]["prometheusSpec"]["externalLabels"]

@@ -21,7 +21,7 @@ def test_what_is_absent_stands_for_a_small_one() -> None:
     watched = parse(changed((WATCHED, {}))).observability
     assert watched is not None
     assert (watched.retention_days, watched.disk_gib, watched.long_term) == (35, 100, None)
-    assert watched.tracing.sample_ratio == 0.05
+    assert watched.tracing.sample_ratio == 0.2
     assert watched.alerting.email is None
 
 

@@ -27,7 +27,8 @@ _IN = f'{WHERE},namespace=~"$namespace"'
 
 def build(runbooks: str) -> dict[str, Any]:
     nodes = f"max by (cluster, node, instance_type) (node_total_hourly_cost{{{_NODES}}})"
-    spot = f"max by (cluster, node) (kubecost_node_is_spot{{{_NODES}}})"
+    # By the label of each pool's nodes: with prices from a list OpenCost doesn't know which are spot.
+    spot = f'max by (cluster, node) (kube_node_labels{{{_NODES},label_aicloud_dev_capacity="spot"}})'
     price = f"max by (cluster, node) (node_gpu_hourly_cost{{{_NODES}}})"
     held = f"sum by (cluster, namespace, node) (container_gpu_allocation{{{_IN}}})"
     gpu = f'sum by (cluster, node) (kube_node_status_allocatable{{{WHERE},resource=~"{ACCELERATORS}"}})'
