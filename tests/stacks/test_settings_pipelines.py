@@ -74,7 +74,7 @@ def test_a_policy_goes_to_the_watcher_as_it_is() -> None:
             "[0].sagemaker.parameters",
             "none without a schedule",
         ),
-        ([{**ENTRY, "retraining": {**RETRAINING, "accelerator": "l5"}}], "[0].retraining.accelerator", "mean 'l4'"),
+        ([{**ENTRY, "retraining": {**RETRAINING, "accelerator": "l5"}}], "[0].retraining.accelerator", "one of b200"),
         ([{**ENTRY, "retraining": {**RETRAINING, "accelerator": "b200"}}], "[0].retraining.accelerator", "what pools"),
         ([{**ENTRY, "retraining": {**RETRAINING, "model": "m" * 40}}], "[0].retraining.model", "characters: roles are"),
         (
