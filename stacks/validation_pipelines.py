@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.accelerators import CATALOG
+from components.pipelines.retraining_trigger import LONGEST_NAME
 from stacks.problems import Problem, did_you_mean
 from stacks.validation_training import usable_for_training
 
@@ -28,6 +29,8 @@ def problems(
     """
     entries: dict[int, Pipelines] = parts.get("pipelines") or {}
     named = [region.region for region in regions]
+    # Where one stands twice, another may be what was meant: that is told already.
+    complete = complete and len(set(named)) == len(named)
     first: dict[str, int] = {}
     for index, entry in entries.items():
         path = f"{KEY}[{index}]"
@@ -88,6 +91,9 @@ def _retraining(
         accepted = f"none in {region.region}, which doesn't train"
         yield Problem(path, retraining.model, accepted)
         return
+    if len(f"{region.name}-retrain-{retraining.model}") > LONGEST_NAME:
+        room = LONGEST_NAME - len(f"{region.name}-retrain-")
+        yield Problem(f"{path}.model", retraining.model, f"at most {room} characters: roles are called after it")
     if not retraining.catalog and region.cloud != "aws":
         yield Problem.missing(f"{path}.catalog", "properties of a catalog, such as type and uri; Glue is on aws")
     if retraining.accelerator is None:

@@ -7,6 +7,8 @@ from typing import Any
 
 REGIONS = {"aws": "us-east-1", "gcp": "europe-west4"}
 CLOUDS = tuple(REGIONS)
+ONLY_AWS = {"SageMakerPipeline"}
+"""Components that are a service of one cloud, by its name; the other refuses them."""
 TRAINING_IMAGE = "registry.example.com/ai-cloud/training:0.1.0"
 H100S = {"aws": "p5.48xlarge", "gcp": "a3-megagpu-8g"}
 ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/ai-cloud"

@@ -22,6 +22,7 @@ import pulumi_kubernetes as k8s
 import pytest
 from torch.distributed.run import config_from_args
 
+from components import pipelines
 from components.inference import KServeInference, ServerlessInference, TensorFlowServing, TritonInference
 from components.inference.serverless_aws import WORDS
 from components.training import HyperparameterSweep, RayCluster, RayJob, TrainingJob, TrainingRuntimes
@@ -253,6 +254,28 @@ def test_a_model_over_several_gpus_is_exported_for_as_many_as_its_pods_have(seve
     # ... and finds its weights where the pod has its repository.
     (repository,) = (word for word in container["args"] if word.startswith("--model-repository="))
     assert engine["model"].startswith(f"{repository.partition('=')[2]}/llama/1/")
+
+
+@pytest.mark.parametrize(
+    ("component", "modules"),
+    [
+        ("MlflowServer", ["workloads.database"]),
+        ("AirflowDeployment", ["workloads.database"]),
+        ("RetrainingTrigger", ["workloads.launch", "workloads.monitoring", "workloads.pipelines"]),
+    ],
+)
+def test_the_loops_servers_are_started_in_words_that_are_understood(
+    component: str, modules: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for cloud in ("aws", "gcp"):
+
+        def program(cloud: str = cloud) -> None:
+            options = pulumi.ResourceOptions(providers=[k8s.Provider("cluster", kubeconfig="{}")])
+            getattr(pipelines, component)("loop", samples(cloud)[component], options)
+
+        plan = plan_of(program)
+        assert sorted({command.module for command in commands(plan)}) == modules
+        assert problems(plan, capsys) == []
 
 
 def test_services_without_a_cluster_are_started_in_words_that_are_understood(

@@ -260,8 +260,8 @@ def _list(value: Any) -> list[Any]:
 def _check(name: str, args: AirflowDeploymentArgs) -> None:
     refuse = Refusal(f"AirflowDeployment {name!r}")
     refuse.one_of("cloud", args["cloud"], ("aws", "gcp"))
-    if not NAME.fullmatch(name) or len(name) > 40:
-        refuse("name", name, "accepted are up to 40 lower-case letters, digits and dashes")
+    if not NAME.fullmatch(name) or len(name) > 34:  # a role of IAM is called after it
+        refuse("name", name, "accepted are up to 34 lower-case letters, digits and dashes")
     check_prefix(refuse, "prefix", args.get("prefix", DEFAULT_PREFIX))
     given: dict[str, Any] = {**args}
     for argument in ("read_prefixes", "write_prefixes"):

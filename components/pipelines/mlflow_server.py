@@ -244,8 +244,8 @@ def _check(name: str, args: MlflowServerArgs) -> None:
         ("monitoring_namespace", args.get("monitoring_namespace", DEFAULT_MONITORING)),
         *((f"client_namespaces[{index}]", one) for index, one in enumerate(args.get("client_namespaces") or [])),
     ]
-    # The name of its Job has 17 characters more, and a name in Kubernetes 63.
-    for argument, value, longest in (("name", name, 46), *((*one, 63) for one in named)):
+    # A role of IAM is called after it, with 22 characters more.
+    for argument, value, longest in (("name", name, 42), *((*one, 63) for one in named)):
         if not NAME.fullmatch(value) or len(value) > longest:
             refuse(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")
     check_image(refuse, "image", args["image"])

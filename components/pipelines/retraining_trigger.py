@@ -17,6 +17,7 @@ from components.security.traffic import block, ports
 from components.training import runs
 from components.training.workers import checked_worker
 
+LONGEST_NAME = 38
 GLUE = {"type": "glue"}
 _CRON = re.compile(r"\S+( \S+){4}")
 _OPTION = re.compile(r"[a-z]+(-[a-z]+)*")
@@ -321,8 +322,8 @@ def _check(where: str, name: str, args: RetrainingTriggerArgs) -> dict[str, str]
     """The catalog, once every argument but the worker's is found good."""
     refuse = Refusal(where)
     refuse.one_of("cloud", args["cloud"], ("aws", "gcp"))
-    # Runs are called after it, with eleven characters more, and their pods with six again.
-    for argument, value, longest in (("name", name, 42), ("namespace", args["namespace"], 63)):
+    # A role of IAM is called after it, with 26 characters more.
+    for argument, value, longest in (("name", name, LONGEST_NAME), ("namespace", args["namespace"], 63)):
         if not NAME.fullmatch(value) or len(value) > longest:
             refuse(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")
     if not NAME.fullmatch(args["model"]):

@@ -44,6 +44,8 @@ def managed(args: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 mlflow, sagemaker, airflow = of("MlflowServer"), of("SageMakerPipeline"), of("AirflowDeployment")
+trigger = of("RetrainingTrigger")
+CRONJOB, RUN_CONTAINERS = "kubernetes:batch/v1:CronJob", "spec.jobTemplate.spec.template.spec.containers"
 RELEASE = "kubernetes:helm.sh/v3:Release"
 MWAA, COMPOSER = "aws:mwaa/environment:Environment", "gcp:composer/environment:Environment"
 PIPELINE, SCHEDULE = "aws:sagemaker/pipeline:Pipeline", "aws:scheduler/schedule:Schedule"
@@ -268,5 +270,81 @@ FEATURES = [
         "protect",
         Offered("deletion protection", lambda p: protected(p, RDS)),
         Offered("deletion protection", lambda p: protected(p, SQL)),
+    ),
+    trigger(
+        "A model's traffic is watched, and a reason starts the pipeline",
+        "model lake_prefix catalog policy every_s",
+        *alike(
+            "Deployment, and a Job of the CronJob's template",
+            lambda p: (
+                "--lake" in words(p, DEPLOYMENT, f"{CONTAINERS}.args")
+                and "/requests --catalog" in words(p, DEPLOYMENT, f"{CONTAINERS}.args")
+                and "--every-s 60" in words(p, DEPLOYMENT, f"{CONTAINERS}.args")
+                and "usd_a_month" in words(p, "kubernetes:core/v1:ConfigMap", "data")
+            ),
+        ),
+        change=asks(lake_prefix="requests", every_s=60),
+    ),
+    trigger(
+        "The request log's tables in the cloud's own catalog",
+        "",
+        Offered("Glue", lambda p: "glue:UpdateTable" in words(p, ROLE_POLICY, "policy")),
+        NotOffered(
+            "no default; a REST catalog is named",
+            lambda args: {key: value for key, value in args.items() if key != "catalog"},
+            "gcp has none by default",
+        ),
+    ),
+    trigger(
+        "The pipeline itself, admitted like any training",
+        "pipeline_image queue priority corpus_prefix repository_prefix runs_prefix parameters tracking_uri",
+        *alike(
+            "CronJob whose Jobs wait in the queue",
+            lambda p: (
+                "--champion registry" in words(p, CRONJOB, f"{RUN_CONTAINERS}.args")
+                and "/flows/sentiment/$(JOB_NAME)" in words(p, CRONJOB, f"{RUN_CONTAINERS}.args")
+                and "training-high" in words(p, CRONJOB, "spec.jobTemplate.metadata.labels")
+            ),
+        ),
+        change=asks(priority="high", runs_prefix="flows", repository_prefix="models"),
+    ),
+    trigger(
+        "It runs by the clock as well",
+        "schedule",
+        *alike(
+            "CronJob",
+            lambda p: (
+                values(p, CRONJOB, "spec.suspend") == [False] and values(p, CRONJOB, "spec.schedule") == ["0 3 * * 0"]
+            ),
+        ),
+        change=asks(schedule="0 3 * * 0"),
+    ),
+    trigger(
+        "Machines for a run",
+        "accelerator accelerators_per_node cpu memory_gib scratch_gib",
+        *alike(
+            "a GPU of any pool that has it",
+            lambda p: (
+                values(p, CRONJOB, f"{RUN_CONTAINERS}.resources.limits.memory") == ["12288Mi"]
+                and values(p, CRONJOB, f"{RUN_CONTAINERS}.resources.requests.cpu") == ["3000m"]
+            ),
+        ),
+        change=asks(accelerators_per_node=1, cpu=3, memory_gib=12, scratch_gib=32),
+    ),
+    trigger(
+        "Its identities use their own prefixes",
+        "bucket bucket_url encryption_key",
+        Offered("roles", lambda p: "arn:aws:s3:::sim-models/lakehouse/*" in words(p, ROLE_POLICY, "policy")),
+        Offered("IAM conditions", lambda p: "objects/lakehouse/" in words(p, MEMBER, "condition.expression")),
+        change=lambda args: {**args, "encryption_key": "key"},
+    ),
+    trigger(
+        "Versions are signed with a key that only the pipeline is given",
+        "signing_secret",
+        *alike(
+            "Secret",
+            lambda p: "own-key" in words(p, CRONJOB, "spec.jobTemplate.spec.template.spec.volumes"),
+        ),
+        change=asks(signing_secret="own-key"),
     ),
 ]

@@ -29,7 +29,7 @@ from tests.components import (
     parity_training,
 )
 from tests.components.parity import Feature, NotOffered, Offered, arguments, built, full
-from tests.samples import CLOUDS, samples
+from tests.samples import CLOUDS, ONLY_AWS, samples
 from tests.support import ROOT
 
 FEATURES: list[Feature] = sorted(
@@ -60,8 +60,6 @@ PLUMBING = {
     *("workload_identity_pool", "hosted_zone_id", "certificate_domain", "domain", "regions.region", "regions.targets"),
     *("image", "fetch_image", "service", "service_annotations", "node_pools.name", "models.size_gib", "models.gpus"),
 }
-ONLY_AWS = {"SageMakerPipeline"}
-"""Components that are a service of one cloud, by name."""
 EMPTY = {
     ("RegionalNetwork", "aws"): {"podRangeName", "serviceRangeName", "gpudirectNetworks", "gpudirectSubnetworks"},
     ("RegionalNetwork", "gcp"): {"publicSubnetIds", "podSubnetIds", "fabricSecurityGroupId"},

@@ -201,9 +201,9 @@ def test_wrong_arguments_are_told(change: dict[str, Any], message: str) -> None:
 
 def test_nothing_of_a_name_that_is_too_long() -> None:
     def program() -> None:
-        MlflowServer("a" * 47, samples("aws")["MlflowServer"])  # type: ignore[arg-type]
+        MlflowServer("a" * 43, samples("aws")["MlflowServer"])  # type: ignore[arg-type]
 
-    with pytest.raises(PreviewFailed, match=r"name is 'a+'; a Kubernetes name has up to 46"):
+    with pytest.raises(PreviewFailed, match=r"name is 'a+'; a Kubernetes name has up to 42"):
         plan_of(program)
 
 

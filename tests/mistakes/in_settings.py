@@ -57,15 +57,23 @@ SETTINGS = (
     Mistake(
         "region twice",
         STAGING,
-        "- region: gcp:us-central1",
-        "- region: aws:us-west-2",
+        "- region: gcp:us-central1\n      cidr",
+        "- region: aws:us-west-2\n      cidr",
         ("ai-cloud:regions[1].region", "aws:us-west-2"),
     ),
     Mistake(
-        "unknown region", DEV, "- region: aws:us-east-1", "- region: aws:us-east-9", ("regions[0].region", "us-east-9")
+        "unknown region",
+        DEV,
+        "- region: aws:us-east-1\n      cidr",
+        "- region: aws:us-east-9\n      cidr",
+        ("regions[0].region", "us-east-9"),
     ),
     Mistake(
-        "unknown cloud", DEV, "- region: aws:us-east-1", "- region: aw:us-east-1", ("regions[0].region", "aw:us-east-1")
+        "unknown cloud",
+        DEV,
+        "- region: aws:us-east-1\n      cidr",
+        "- region: aw:us-east-1\n      cidr",
+        ("regions[0].region", "aw:us-east-1"),
     ),
     Mistake(
         "unknown purpose",
@@ -213,5 +221,19 @@ SETTINGS = (
         "sizeGib: 0.5",
         "sizeGib: 12",
         ("ai-cloud:models[0].sizeGib", "12", "10.8 for models"),
+    ),
+    Mistake(
+        "tracking server of a size that there isn't",
+        DEV,
+        "        image: registry.example.com/ai-cloud/mlflow:3.17.2-1",
+        "        database: {size: huge}\n        image: registry.example.com/ai-cloud/mlflow:3.17.2-1",
+        ("ai-cloud:pipelines[0].mlflow.database.size", "huge", "small, medium, large"),
+    ),
+    Mistake(
+        "retraining on an accelerator that no pool has",
+        DEV,
+        "corpus: datasets/text\n        accelerator: l4",
+        "corpus: datasets/text\n        accelerator: b200",
+        ("ai-cloud:pipelines[0].retraining.accelerator", "b200", "what pools in aws:us-east-1 have: l4"),
     ),
 )

@@ -60,12 +60,12 @@ def test_dev_costs_what_it_comes_to_by_hand(simulated_plan):
     # Storage, expected. Boot disks: 3 of 100 GiB, 2 + 0.5 + 0.5 + training of 200 GiB. The bucket: 500 GiB, aged 0 to
     # 730 days: 30 days standard, 60 infrequent access, 640 instant retrieval. 500 GiB are 8,000 objects of 64 MiB: 800
     # are written a month and moved twice, each is read twice. Its logs: 20 GiB, 320 objects. The tracking
-    # server's database: 20 GiB.
+    # server's database: 20 GiB. What the watcher of a model remembers: a disk of 1 GiB.
     disks = (3 * 100 + (3 + training) * 200) * 0.08
     bucket = 500 * (30 * 0.023 + 60 * 0.0125 + 640 * 0.004) / 730
     requests = 0.8 * (0.005 + 0.01 + 0.02) + 16 * 0.0004
     logs = 20 * 0.023 + 0.032 * 0.005 + 0.64 * 0.0004
-    assert by["storage"].expected == pytest.approx(disks + bucket + requests + logs + 20 * 0.115)
+    assert by["storage"].expected == pytest.approx(disks + bucket + requests + logs + 20 * 0.115 + 1 * 0.08)
 
     # Networks: accelerator, load balancer, WAF with 4 rules, NAT gateway and its address, 10 endpoints in one zone.
     assert by["network"] == Amount.of(pytest.approx(730 * (0.025 + 0.0225 + 0.045 + 0.005 + 10 * 0.01) + 5 + 4 * 1))
