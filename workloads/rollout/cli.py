@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--baseline", metavar="ARM", help="URL[@VERSION], or NAMESPACE/SERVICE[:PORT][@DEPLOYMENT]")
     run.add_argument("--candidate", metavar="ARM", help="likewise")
     run.add_argument("--ready-replicas", type=_count, default=1, help="of the candidate, before it gets requests")
+    run.add_argument(
+        "--control", action="store_true", help="compare with a sample of the candidate's size, not with all the others"
+    )
     run.add_argument("--prometheus", metavar="URL", help="that scrapes the gateway's proxies; with --route")
     run.add_argument("--cluster", metavar="URL", help="of the API; default the one that this pod runs in")
     run.add_argument("--texts", type=Path, metavar="FILE", help="JSON Lines of texts that both versions score")
@@ -146,6 +149,7 @@ def _run(options: argparse.Namespace) -> int:
             route,
             observer,
             ready_replicas=options.ready_replicas,
+            control=options.control,
             requested=request.exists,
             fulfilled=functools.partial(request.unlink, missing_ok=True),
             metrics=metrics,

@@ -41,6 +41,7 @@ class Controller:
         observer: Observer,
         *,
         ready_replicas: int = 1,
+        control: bool = False,
         requested: Callable[[], bool] = lambda: False,
         fulfilled: Callable[[], None] = lambda: None,
         metrics: ControllerMetrics | None = None,
@@ -49,11 +50,13 @@ class Controller:
         failpoint: Callable[[str], None] = lambda _: None,
         out: TextIO = sys.stdout,
     ) -> None:
-        """`ready_replicas`: of the candidate, before it gets requests. `requested`: whether a person wants to go back,
-        and `fulfilled` is called once that is decided."""
+        """`ready_replicas`: of the candidate, before it gets requests. `control`: compare it with the control alone, a
+        sample of its own size, and not with all that the old version answers meanwhile. `requested`: whether a person
+        wants to go back; `fulfilled` is called once that is decided."""
         self.journal, self.route, self.observer = journal, route, observer
         self.memory, self.spec = journal.memory, journal.memory.spec
-        self._ready_replicas, self._requested, self._fulfilled = ready_replicas, requested, fulfilled
+        self._ready_replicas, self._control = ready_replicas, control
+        self._requested, self._fulfilled = requested, fulfilled
         self._metrics = metrics or ControllerMetrics(self.spec.name)
         self._clock, self._sleep, self._failpoint, self._out = clock, sleep, failpoint, out
 
@@ -107,11 +110,11 @@ class Controller:
             # Nothing was counted, nothing is lost: a person may still go back, and deadlines pass.
             self._say(f"nothing seen: {error}")
             worked = False
-        # Beside a candidate with requests, the control alone; before, all that the old version does.
-        beside = 0 < state.weight < 1
+        # There is a control only beside a candidate with requests.
+        control = self._control and 0 < state.weight < 1
         observation = Observation(
             now,
-            seen.control if beside else seen.baseline + seen.control,
+            seen.control if control else seen.baseline + seen.control,
             seen.candidate,
             seen.mirrored,
             seen.pairs,
@@ -120,7 +123,7 @@ class Controller:
             candidate_replicas=replicas.candidate,
             applied=applied,
             request="rollback" if wanted else "",
-            baseline_weight=Setting(state.weight).shares[CONTROL] if beside else None,
+            baseline_weight=Setting(state.weight).shares[CONTROL] if control else None,
         )
         self._failpoint("observed")
         decision = decide(self.spec, state, observation)

@@ -3,10 +3,11 @@
 Each look takes a cursor and gives the next one, plain data that the journal keeps beside the decision: after a kill the
 next look begins where the last decision that was written down ended, so each count belongs to exactly one look.
 
-The candidate is compared with the control (`shells.CONTROL`), a concurrent sample of the old version's requests of the
-candidate's size. The local router assigns it by the same hash or chance as the candidate. In a cluster it is a second
-reference to the old version's Service in the same rule, with the candidate's weight. While the candidate answers
-nobody, there is no control, and all requests tell what is usual.
+Beside the candidate, at the same time, are two samples of the old version's requests: the control (`shells.CONTROL`),
+which is of the candidate's size, and the rest. The local router assigns the control by the same hash or chance as the
+candidate; in a cluster it is a second reference to the old version's Service in the same rule, with the candidate's
+weight. The tests take arms of known, unequal shares, and find harm about twice as fast with all of the old version's
+requests as with the control alone, so all is what a controller gives them, unless it is told otherwise.
 """
 
 from __future__ import annotations

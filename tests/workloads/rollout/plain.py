@@ -17,7 +17,7 @@ from workloads.rollout.metrics import ControllerMetrics
 from workloads.rollout.observation import Arm, Observation
 from workloads.rollout.observe import Seen
 from workloads.rollout.routing import Fence
-from workloads.rollout.shells import Replicas, Setting
+from workloads.rollout.shells import BASELINE, CANDIDATE, CONTROL, Replicas, Setting
 from workloads.rollout.spec import Spec, parse
 from workloads.rollout.state import Decision, Phase, State, allowed_weights
 
@@ -33,6 +33,7 @@ def spec(**changes: Any) -> Spec:
         "steps": [{"percent": 5, "looks": 2}, {"percent": 25, "looks": 2}, {"percent": 50, "looks": 2}],
         "mirror_percent": 10,
         "guardrails": {"errors": {"margin": 0.05, "alpha": 0.05}},
+        "harm_budget_requests": 10_000,
         "look_interval_s": 60,
     }
     return parse({**document, **changes})
@@ -120,16 +121,18 @@ class FileRoute:
 
 
 class Counting:
-    """A hundred requests of each arm a look. `failing_from`: look at which the candidate starts to fail."""
+    """A thousand requests a look, shared as the route says. `failing_from`: look from which the candidate fails a
+    fifth of its own."""
 
-    def __init__(self, failing_from: int = 10**9) -> None:
-        self._failing_from = failing_from
+    def __init__(self, directory: Path, failing_from: int = 10**9) -> None:
+        self._route, self._failing_from = FileRoute(directory), failing_from
 
     def look(self, cursor: Any, since: float) -> tuple[Seen, Any]:
         del since
         number = (cursor or 0) + 1
-        errors = 20 if number >= self._failing_from else 0
-        return Seen(Arm(900), Arm(100), Arm(100, errors)), number
+        counts = {arm: round(1000 * share) for arm, share in self._route.current()[0].shares.items()}
+        errors = counts[CANDIDATE] // 5 if number >= self._failing_from else 0
+        return Seen(Arm(counts[BASELINE]), Arm(counts[CONTROL]), Arm(counts[CANDIDATE], errors)), number
 
 
 class Time:
@@ -157,6 +160,7 @@ def control(
     metrics: ControllerMetrics | None = None,
     asked: str = "asked",
     rollout: Spec | None = None,
+    alone: bool = False,
 ) -> State:
     """A controller's life."""
     before = controller.decide
@@ -169,8 +173,9 @@ def control(
                 return controller.Controller(
                     journal,
                     route or FileRoute(directory),
-                    observer or Counting(failing_from),
+                    observer or Counting(directory, failing_from),
                     metrics=metrics,
+                    control=alone,
                     requested=(directory / asked).exists,
                     fulfilled=(directory / asked).unlink,
                     clock=time,

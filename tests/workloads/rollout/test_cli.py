@@ -163,7 +163,7 @@ def test_status_is_for_a_person(journal: Path, capsys: pytest.CaptureFixture[str
     assert first == "lm-2: lm:1 -> lm:2, canary"
     assert "  phase      rolled-back, step 2 of 3 (errors-worse)" in others
     assert "  traffic    0.00% to lm:2, 100.00% to lm:1" in others
-    assert re.search(r"roll-back +errors-worse +0\.00% +100 requests, 20 failed; beside: 100, 0 failed", said)
+    assert re.search(r"roll-back +errors-worse +0\.00% +250 requests, 50 failed; beside: 750, 0 failed", said)
     assert re.search(r"errors +alarm [\d.e+]+ of 20 +proof \S+ of 20 +margin 0\.05; baseline 0, candidate 0\.\d+", said)
     assert max(map(len, said.splitlines())) <= 150
 

@@ -212,7 +212,7 @@ def test_replicas_are_exchanged_one_by_one(failing_from: int, tmp_path: Path) ->
 
     route = Deployments(tmp_path)
     route.scaled = []
-    rolling = spec(strategy="rolling", replicas=4, steps=[{"percent": 50, "looks": 2}], harm_budget_requests=10_000)
+    rolling = spec(strategy="rolling", replicas=4, steps=[{"percent": 50, "looks": 2}])
     state = control(tmp_path, route=route, decides=None, rollout=rolling, failing_from=failing_from)
     assert not route.wrong.exists(), route.wrong.read_text()
     weights = [weight for weight, _ in route.settings]
@@ -306,6 +306,19 @@ def test_metrics_say_where_it_stands(tmp_path: Path) -> None:
     assert value("rollout_state", {"rollout": "lm-2", "state": "promoted"}) == 1
     labels = {"rollout": "lm-2", "action": "stepping", "reason": "shadowed"}
     assert value("rollout_decisions_total", labels) == 1
+
+
+@pytest.mark.parametrize(("alone", "requests", "share"), [(False, 950, None), (True, 50, 0.05)])
+def test_the_candidate_is_compared_with_all_others_or_with_a_control(
+    alone: bool, requests: int, share: float | None, tmp_path: Path
+) -> None:
+    control(tmp_path, decides=None, failing_from=4, alone=alone)
+    seen = [
+        entry["observation"] for entry in entries(read(tmp_path / "journal.jsonl"), "j") if entry["kind"] == DECISION
+    ]
+    # While the candidate has no requests there is no control.
+    assert (seen[0]["baseline"]["requests"], seen[0]["baseline_weight"]) == (1000, None)
+    assert (seen[2]["baseline"]["requests"], seen[2]["baseline_weight"]) == (requests, share)
 
 
 def test_a_setting_is_a_share_of_three_arms() -> None:

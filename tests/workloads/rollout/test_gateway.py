@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workloads.rollout.cluster import ApiServer
+from tests.workloads.rollout.plain import BEGAN, Time, spec
+from tests.workloads.rollout.prometheus import NAMES, Prometheus
+from workloads.rollout.controller import Controller
+from workloads.rollout.envoy import EnvoyObserver
 from workloads.rollout.errors import Fenced, RoutingError, ShellFailed
 from workloads.rollout.gateway import FENCE, SERVED_BY, TOTAL, WEIGHTED, GatewayRoute, Service, whole
+from workloads.rollout.journal import Journal, read, replay
 from workloads.rollout.kubernetes import Cluster, Conflict
 from workloads.rollout.routing import Fence
 from workloads.rollout.shells import BASELINE, CANDIDATE, CONTROL, Replicas, Setting
+from workloads.rollout.state import Phase
 
 STABLE, CANARY = Service("serving", "stable-lm"), Service("serving", "canary-lm")
 
@@ -235,3 +242,50 @@ def test_a_service_is_read() -> None:
     assert Service.parse("serving/canary:8080@triton") == Service("serving", "canary", 8080, "triton")
     with pytest.raises(RoutingError, match="expected two"):
         GatewayRoute(Cluster("http://api"), "gateway", "route", STABLE, STABLE)
+
+
+@pytest.mark.parametrize(("failing", "phase"), [(0.0, Phase.PROMOTED), (0.2, Phase.ROLLED_BACK)])
+def test_the_whole_way_in_a_cluster(failing: float, phase: Phase, api: ApiServer, tmp_path: Path) -> None:
+    """The controller with the cluster's shells: an HTTPRoute's weights, counts of Envoy's, replicas that come late."""
+    prometheus, time = Prometheus(), Time(BEGAN)
+    api.ready = {"stable-lm": {"10.0.0.1": True}}
+
+    def sleep(seconds: float) -> None:
+        """A hundred requests a second, shared as the route says; the first replica is there after two minutes."""
+        time.sleep(seconds)
+        if time() > BEGAN + 120:
+            api.ready["canary-lm"] = {"10.0.0.2": True}
+        for arm, _, weight in shares(api):
+            count = round(100 * seconds * weight / TOTAL) if weight <= TOTAL and arm in NAMES else 0
+            failed = round(count * failing) if arm == CANDIDATE else 0
+            prometheus.add("proxy", arm, ok=count - failed, failed=failed)
+
+    plan = spec(mirror_percent=0)
+    with (
+        api.running() as url,
+        prometheus.running() as metrics,
+        Journal(tmp_path / "journal.jsonl", plan, time) as journal,
+        (tmp_path / "out").open("a") as out,
+    ):
+        route = GatewayRoute(Cluster(url, account=api.account), "gateway", "route-lm", STABLE, CANARY)
+        # The rule for testers stands first in this route.
+        names = {arm: name.replace("rule/1", "rule/0") for arm, name in route.clusters().items()}
+        observer = EnvoyObserver(metrics, lambda: names, clock=time)
+        state = Controller(journal, route, observer, clock=time, sleep=sleep, out=out).run()
+    assert state.phase is phase, (tmp_path / "out").read_text()
+    assert state.reason == ("errors-worse" if failing else "proven")
+    assert not api.problems(api.route)
+    weights = [patch["spec"]["rules"][1]["backendRefs"][0]["weight"] for patch in api.patches]
+    moved = [weight for before, weight in pairwise([0, *weights]) if weight != before]
+    if failing:
+        assert moved[-1] == 0
+        assert max(moved) <= 2500
+    else:
+        assert moved == sorted(moved)
+        assert moved[-3:] == [2500, 5000, 10000]
+    count, different = replay(read(tmp_path / "journal.jsonl"), "journal")
+    assert count > 5
+    assert different == []
+    # No look was of two weights: what each counted adds up as the shares say.
+    split = state.evidence["split"]
+    assert split["log_e_before"] < 3

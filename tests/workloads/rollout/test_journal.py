@@ -111,6 +111,6 @@ def test_every_decision_can_be_made_again(tmp_path: Path) -> None:
     # One that is not what its evidence leads to is found.
     found = lines(text)
     number = [index for index, line in enumerate(found) if line["kind"] == DECISION][2]
-    found[number]["observation"]["candidate"]["errors"] += 60
+    found[number]["observation"]["candidate"]["errors"] += 30
     _, different = replay(written(found), "journal")
     assert number in [each.number for each in different]
