@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,8 +34,8 @@ class Column:
 def _columns(required: str, optional: str) -> tuple[Column, ...]:
     """From `name:type` words."""
     return tuple(
-        Column(name, kind, words is required)
-        for words in (required, optional)
+        Column(name, kind, needed)
+        for words, needed in ((required, True), (optional, False))
         for name, kind in (word.split(":") for word in words.split())
     )
 
@@ -182,8 +183,12 @@ class Rows:
 
     def embeddings(self, kind: str) -> np.ndarray:
         """(rows of that kind, dimensions)."""
-        found = [e for e, k in zip(self["embedding"], self["embedding_kind"], strict=True) if k == kind]
-        return np.array(found, np.float32) if found else np.empty((0, 0), np.float32)
+        found = [
+            e for e, k in zip(self["embedding"], self["embedding_kind"], strict=True) if k == kind and e is not None
+        ]
+        # Of another length is another embedding, whatever it is called.
+        usual = Counter(map(len, found)).most_common(1)[0][0] if found else 0
+        return np.array([e for e in found if len(e) == usual], np.float32).reshape(-1, usual)
 
 
 def empty(columns: Sequence[Column]) -> Rows:

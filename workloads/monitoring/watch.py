@@ -51,7 +51,7 @@ class _Traffic:
 
 def look(source: Source, policy: WatchPolicy, model: str, window: Window, now_s: float, state: State) -> Report:
     """Judge a window. The report's decision has the state that would follow; nothing is written. Raises LakeFailed."""
-    wanted = ("outcome", "latency_s", *FEATURES, *policy.columns, "bits_per_byte", "embedding", "embedding_kind")
+    wanted = (*FEATURES, *policy.columns, "bits_per_byte", "embedding", "embedding_kind")
     reference = policy.baseline.reference(window)
     requests = source.read("requests", model, window.start_s, window.end_s, wanted)
     earlier = source.read("requests", model, reference.start_s, reference.end_s, wanted)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from workloads.monitoring.retention import retain
 from workloads.monitoring.tables import TABLES, Column, Label, label_row, request_row
 
 DAY_S = 86400
+KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
 
 
 def some(start: int, count: int, time_s: float = MONDAY_S, model: str = "lm") -> list[dict[str, object]]:
@@ -128,15 +131,13 @@ def test_a_lake_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[dict[str, str]]:
     """Properties of a warehouse in an S3."""
-    import boto3
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
-    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
-    boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket="lake")
+    boto3.client("s3", endpoint_url=endpoint, **KEYS).create_bucket(Bucket="lake")
     yield {
         "warehouse": "s3://lake/warehouse",
         "s3.endpoint": endpoint,
@@ -153,8 +154,15 @@ def test_a_warehouse_in_a_bucket(bucket: dict[str, str], tmp_path: Path) -> None
     lake.append("requests", some(10, 10, MONDAY_S + DAY_S), "two")
     assert len(lake.read("requests", "lm", MONDAY_S, MONDAY_S + 2 * DAY_S)) == 20
     (done,) = retain(lake, days=1, now_s=MONDAY_S + DAY_S)
-    assert done.rows == 10
+    assert (done.rows, done.files) == (10, 0)
     assert len(lake.read("requests", "lm", MONDAY_S, MONDAY_S + 2 * DAY_S)) == 10
+    # All of it is old by now, files included.
+    (done,) = retain(lake, days=1, now_s=time.time() + 60, grace_s=0)
+    assert done.rows == 10
+    assert done.files > 2
+    assert not len(lake.read("requests", "lm", MONDAY_S, MONDAY_S + 2 * DAY_S))
+    left = boto3.client("s3", endpoint_url=bucket["s3.endpoint"], **KEYS).list_objects_v2(Bucket="lake")["Contents"]
+    assert not [each["Key"] for each in left if each["Key"].endswith(".parquet")]
 
 
 def test_glue_is_only_properties(bucket: dict[str, str]) -> None:

@@ -278,7 +278,7 @@ def test_killed_before_the_hook_it_is_not_started_twice(harder: Lake, tmp_path: 
 def test_a_person_can_read_the_report(harder: Lake) -> None:
     text = summary(json.loads(json.dumps(looked(harder).as_json())))
     assert "RETRAIN (own_loss)" in text
-    assert "2026-09-28 03:00 to 2026-09-28 04:00: 250 requests against 750" in text
+    assert "2024-09-30 03:00 to 2024-09-30 04:00: 250 requests against 750" in text
     (line,) = (line for line in text.splitlines() if line.startswith("  bits_per_byte "))
     assert line.endswith("drifted")
 

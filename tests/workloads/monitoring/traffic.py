@@ -7,8 +7,8 @@ import random
 from workloads.monitoring.request_log import draw
 from workloads.monitoring.tables import Request, Rows, request_row
 
-MONDAY_S = 1_790_553_600.0
-"""2026-09-28 00:00 UTC."""
+MONDAY_S = 1_727_654_400.0
+"""2024-09-30 00:00 UTC."""
 WORDS = [
     "def",
     "return",
