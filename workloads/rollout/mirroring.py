@@ -88,7 +88,7 @@ class Mirroring:
                 copy.method, URL(url, encoded=True), data=copy.body, headers=copy.headers, allow_redirects=False
             ) as response:
                 body = decoded(response.headers, await response.read(), MOST)
-        except aiohttp.ClientConnectorError:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return counted.UNREACHABLE
         except TimeoutError:
             return counted.TIMED_OUT

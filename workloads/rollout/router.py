@@ -41,6 +41,8 @@ OVERRIDE = "override"
 REQUEST_ID = "x-request-id"
 
 CONNECT_S, REQUEST_S = 1.0, 300.0
+NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+"""There was no connection, refused or not answered within CONNECT_S."""
 MAX_BODY = 64 * 2**20
 KEPT = 2**20
 """Bytes of an answer that are kept for the log and for scores."""
@@ -234,18 +236,18 @@ class _Exchanging:
     async def answer(self, arm: str) -> web.StreamResponse:
         try:
             return await self._from(arm)
-        except aiohttp.ClientConnectorError as error:
+        except NOT_SENT as error:
             self._end(arm, counted.UNREACHABLE)
             other = self._routing.other(arm) if not self._tester else None
             if other is None:
-                return _refusal(503, f"{arm} at {self._routing.arms[arm].url} cannot be reached: {error.os_error}")
+                return _refusal(503, f"{arm} at {self._routing.arms[arm].url} cannot be reached: {error}")
         try:
             return await self._from(other, rescue=True)
-        except aiohttp.ClientConnectorError:
+        except NOT_SENT:
             return _refusal(503, f"neither {arm} nor {other} can be reached")
 
     async def _from(self, arm: str, *, rescue: bool = False) -> web.StreamResponse:
-        """The arm's answer, handed on. Raises ClientConnectorError if nothing was sent."""
+        """The arm's answer, handed on. Raises one of NOT_SENT if nothing was sent."""
         there = self._routing.arms[arm]
         path = self._request.rel_url.raw_path
         query = f"?{self._request.rel_url.raw_query_string}" if self._request.rel_url.raw_query_string else ""
@@ -264,7 +266,7 @@ class _Exchanging:
                 answer.headers[SERVED_BY] = arm
                 await answer.prepare(self._request)
                 kept = await self._hand_on(response, answer)
-        except aiohttp.ClientConnectorError:
+        except NOT_SENT:
             raise
         except TimeoutError:
             self._end(arm, counted.TIMED_OUT)

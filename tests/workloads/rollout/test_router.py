@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -277,6 +279,28 @@ def test_an_arm_that_cannot_be_reached_is_blamed_and_another_one_answers() -> No
             status, _, body = await setup.ask(x_rollout_arm="candidate")
             assert status == 503
             assert b"cannot be reached" in body
+
+    run(test())
+
+
+def test_an_arm_whose_host_says_nothing_is_as_one_that_refuses() -> None:
+    async def test() -> None:
+        setup = Setup()
+        setup.weights = {"candidate": 0.5, "stable": 0.5}
+        with socket.socket() as silent, contextlib.ExitStack() as waiting:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen(0)
+            # Nobody accepts, and there is no room to wait: packets of new connections are dropped.
+            for _ in range(4):
+                full = waiting.enter_context(socket.socket())
+                full.setblocking(False)
+                full.connect_ex(silent.getsockname())
+            async with setup.running(candidate=f"127.0.0.1:{silent.getsockname()[1]}"):
+                found = await asyncio.gather(*(setup.ask(x_session_id=str(number)) for number in range(10)))
+                assert {(status, arm) for status, arm, _ in found} == {(200, "stable")}
+                counts = await setup.counts()
+                missed = outcomes(counts, "candidate")["unreachable"]
+                assert outcomes(counts, "stable") == {"ok": 10 - missed, "rescued": missed}
 
     run(test())
 
