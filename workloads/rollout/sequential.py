@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln  # type: ignore[import-untyped]
+from scipy.special import gammaln  # type: ignore[import-untyped, unused-ignore]
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
