@@ -18,6 +18,7 @@ from workloads.pipelines.run import Run
 from workloads.pipelines.runners import local
 from workloads.pipelines.status import Status
 from workloads.pipelines.steps.sign import KEY
+from workloads.serving.export import REVISION
 from workloads.serving.signing import make_key
 
 
@@ -52,13 +53,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     root = tmp_path_factory.mktemp("pipelines")
     key = root / "key.pem"
     public = make_key(key)
-    before = os.environ.get(KEY)
-    os.environ[KEY] = str(key)
-    yield Place(root, small.make_corpus(root / "corpus"), key, public)
-    if before is None:
-        del os.environ[KEY]
-    else:
-        os.environ[KEY] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEY, str(key))
+        # What is compared is not to depend on what is committed meanwhile.
+        patch.setenv(REVISION, "test")
+        yield Place(root, small.make_corpus(root / "corpus"), key, public)
 
 
 @pytest.fixture(scope="session")
