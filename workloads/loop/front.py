@@ -13,9 +13,9 @@ from workloads.monitoring.lakehouse import Lake
 from workloads.monitoring.request_log import RequestLog
 from workloads.monitoring.tables import ANSWERED, Request
 from workloads.rollout import admin
-from workloads.rollout.router import Exchange, Router, application, listening
+from workloads.rollout.router import KEPT, Exchange, Router, application, listening
 from workloads.rollout.routing import Arm, Routing
-from workloads.rollout.scores import HEADER_LENGTH, bits_per_byte
+from workloads.rollout.scores import HEADER_LENGTH, bits_per_byte, decoded
 from workloads.rollout.shells import BASELINE, CANDIDATE, CONTROL
 
 INPUT = "text_input"
@@ -63,7 +63,7 @@ def logged(exchange: Exchange) -> Request | None:
     text = text_of(exchange.request_headers, exchange.request)
     if text is None:
         return None
-    answer = exchange.answer or b""
+    answer = decoded(exchange.answer_headers, exchange.answer or b"", KEPT) or b""
     bits = bits_per_byte(exchange.answer_headers, answer)
     version = exchange.version or _version(exchange.answer_headers, answer)
     return Request(

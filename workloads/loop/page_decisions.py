@@ -110,7 +110,7 @@ def rollout(story: Story, name: str) -> str:
         )
         for event in decisions
     ]  # fmt: skip
-    head = ("time", "action", "reason", "then", "candidate / control / pairs", "evidence so far; 1 is enough")
+    head = ("time", "action", "reason", "then", "candidate / beside / pairs", "evidence so far; 1 is enough")
     changes = [row for row in rows if row[1] != "watch"]
     return (
         body
