@@ -127,7 +127,6 @@ class RegionalPipelines:
                 **({"schedule": sagemaker.schedule} if sagemaker.schedule else {}),
                 **({"parameters": sagemaker.parameters} if sagemaker.parameters else {}),
             },
-            pulumi.ResourceOptions(depends_on=[self._storage]),
         )
 
     def _trigger(self, retraining: Retraining, queue: TrainingQueue) -> RetrainingTrigger:
@@ -157,9 +156,8 @@ class RegionalPipelines:
         ]
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
-        return pulumi.ResourceOptions(
-            providers=[self._cluster.kubernetes], depends_on=[*self._cluster.addons, self._storage, *after]
-        )
+        # Not the storage as a whole: it is given claims later on, and would be waited for with them or without.
+        return pulumi.ResourceOptions(providers=[self._cluster.kubernetes], depends_on=[*self._cluster.addons, *after])
 
 
 def _name(region: Region) -> str:
