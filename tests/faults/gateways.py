@@ -69,7 +69,7 @@ def _wrong_port(states: list[State]) -> None:
 def _shadow_that_is_not_there(states: list[State]) -> None:
     rule = _rules(states, "asia-southeast1-route-httproute")[0]
     copy = {**rule["backendRefs"][0], "name": "asia-southeast1-shadow"}
-    copy.pop("weight")
+    del copy["weight"], copy["filters"]
     rule["filters"] = [{"type": "RequestMirror", "requestMirror": {"backendRef": copy, "percent": 10}}]
 
 
