@@ -281,7 +281,7 @@ def test_kubeflows_local_runner_gives_the_artifacts_of_ours(place, tmp_path):
         monkey.undo()
     found = made_by(theirs, "one")
     assert found == made_by(ours, "one")
-    assert len(found) == 14
+    assert len(found) == 12
 
 
 @pytest.mark.slow
