@@ -21,9 +21,9 @@ class Settings:
 
     output: Path
     seed: int = 1
-    train_steps: int = 300
-    retrain_steps: int = 240
-    spoil_steps: int = 60
+    train_steps: int = 200
+    retrain_steps: int = 160
+    spoil_steps: int = 50
     """Of the training on spoiled texts."""
     batch_size: int = 16
     sequence_length: int = 128

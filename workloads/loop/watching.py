@@ -17,7 +17,7 @@ from workloads.monitoring.report import Report
 from workloads.monitoring.trigger import RetrainPolicy, State, ended
 from workloads.monitoring.watch import Hook, watch
 
-FLUSH_S, LATE_S = 2.5, 4.5
+FLUSH_S, LATE_S = 4.0, 6.5
 """How long a request waits to be written to the lake, and until it is surely there."""
 
 
