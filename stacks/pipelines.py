@@ -94,7 +94,7 @@ class Retraining(Part):
     image: Image
     """container image of workloads/launch/Dockerfile"""
     pipeline_image: Image
-    """container image of workloads/launch/pipeline.Dockerfile"""
+    """container image of workloads/pipelines/Dockerfile"""
     corpus: Prefix
     """prefix of the region's bucket with the texts to train on"""
     policy: dict[str, Any] = {}

@@ -45,7 +45,7 @@ class RetrainingTriggerArgs(TypedDict):
     image: str
     """What watches and starts (workloads/launch/Dockerfile), with a digest or a tag other than `latest`."""
     pipeline_image: str
-    """What runs the pipeline (workloads/launch/pipeline.Dockerfile), likewise."""
+    """What runs the pipeline (workloads/pipelines/Dockerfile), likewise."""
     model: str
     """Name of the model: in the lakehouse, in the model repository and in the registry."""
     bucket: pulumi.Input[str]

@@ -15,7 +15,7 @@ DOCKERFILE = (ROOT / "workloads/monitoring/Dockerfile").read_text()
 
 def test_it_finds_all_that_it_imports(tmp_path: Path) -> None:
     copied = re.findall(r"^COPY (workloads\S*) /opt/ai-cloud/lib/python3.11/site-packages/(\S+)$", DOCKERFILE, re.M)
-    assert len(copied) == 2
+    assert len(copied) == 3
     for source, target in copied:
         place = tmp_path / target
         place = place / Path(source).name if target.endswith("/") else place

@@ -40,14 +40,8 @@ def test_the_commands_find_all_that_they_import(tmp_path: Path) -> None:
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["rollout"]
     installed = {re.split("[=[]", each)[0].replace("-", "_") for each in extra}
     assert {"aiohttp", "numpy", "prometheus_client", "scipy", "yaml"} <= from_here
-    assert installed == {"aiohttp", "numpy", "prometheus_client", "scipy"}
+    assert installed == {"aiohttp", "numpy", "prometheus_client", "PyYAML", "scipy"}
     assert not from_here & {"torch", "pulumi", "tritonclient", "boto3", "pandas", "pyiceberg", "kubernetes"}
-
-
-def test_a_pinned_version_is_the_project_s() -> None:
-    constraints = (ROOT / "constraints.txt").read_text().lower().splitlines()
-    (pin,) = re.findall(r"\b[\w-]+==[\w.]+", DOCKERFILE)
-    assert pin.lower() in constraints
 
 
 def test_the_image_is_nobody_s() -> None:

@@ -189,6 +189,8 @@ def test_a_first_step_counts_as_much_as_the_second():
     now = [0.0]
 
     class Watch:
+        rank = 0
+
         def at(self, *_, **__):
             pass
 
