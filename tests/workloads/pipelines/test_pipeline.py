@@ -241,7 +241,7 @@ def test_metrics_tell_of_all_runs(place, first, worse):
     assert values['pipeline_step_cost_usd{pipeline="retrain",step="train"}'] == pytest.approx(trained.cost_usd)
     last = values['pipeline_last_success_timestamp_seconds{pipeline="retrain"}']
     assert last >= first.ended
-    assert {name.partition("{")[0] for name in values} == set(metrics.HELP)
+    assert {name.partition("{")[0] for name in values} == set(metrics.METRICS)
 
 
 def test_data_that_is_not_fit_ends_the_run_at_its_first_step(place, tmp_path):
