@@ -64,5 +64,4 @@ class Settings:
             layers=1,
             width=64,
             shift_s=4.0,
-            window_s=6.0,
         )
