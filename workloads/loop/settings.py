@@ -21,9 +21,9 @@ class Settings:
 
     output: Path
     seed: int = 1
-    train_steps: int = 200
-    retrain_steps: int = 160
-    spoil_steps: int = 50
+    train_steps: int = 160
+    retrain_steps: int = 120
+    spoil_steps: int = 40
     """Of the training on spoiled texts."""
     batch_size: int = 16
     sequence_length: int = 128
@@ -35,11 +35,11 @@ class Settings:
     """Requests a second."""
     before: float = 0.05
     """Share of English at first."""
-    shift_s: float = 12.0
+    shift_s: float = 8.0
     """In which the traffic goes over to the other kind of text."""
     shifted: float = 0.8
     """Share of English then."""
-    window_s: float = 8.0
+    window_s: float = 6.0
     """Of requests that are judged together."""
     look_s: float = 2.0
     """Between looks of monitoring, and of a rollout's controller."""
@@ -64,5 +64,4 @@ class Settings:
             layers=1,
             width=64,
             shift_s=4.0,
-            window_s=6.0,
         )
