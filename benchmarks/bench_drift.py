@@ -4,8 +4,7 @@ Claims: KS, PSI, Wasserstein's distance and MMD with 200 permutations together n
 evidently's KS alone needs in the same run, or 0.3 CPU seconds where evidently is not installed; of the columns that are
 said to have drifted at most 5 % have not, whether some others have or none, and also if only the p-values decide.
 
-evidently has an environment of its own: it does not import beside NumPy 2 (0.4.40, the last one that does the same
-with a plain call). To make one:
+evidently has an environment of its own: 0.4.40, which was tried, does not import beside NumPy 2. To make one:
 
     uv venv /tmp/evidently && uv pip install --python /tmp/evidently/bin/python evidently==0.4.40 "numpy<2" "pandas<2.3"
 
