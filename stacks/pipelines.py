@@ -76,6 +76,8 @@ class Kubeflow(Part):
 
     namespace: Namespace = "kubeflow"
     """Kubernetes namespace, of its runs too"""
+    images: dict[str, Image] = {}
+    """part -> copy of its image, such as mysql or api-server; absent: the projects' own"""
     storage_gib: Annotated[int, Field(ge=5, le=1000)] = 20
     """GiB of its database's volume"""
     read_prefixes: tuple[Prefix, ...] = ("datasets",)

@@ -8,7 +8,7 @@ import pulumi_kubernetes as k8s
 from components import arguments
 from components.cluster import charts
 from components.inference.own_namespace import disruption_budget
-from components.inference.server_arguments import DEFAULT_MONITORING, NAME, Refusal
+from components.inference.server_arguments import DEFAULT_MONITORING, NAME, Refusal, check_image
 from components.ordering import after
 from components.pipelines import kubeflow_engine, kubeflow_pods, kubeflow_rights
 from components.pipelines.closed_namespace import closed_namespace
@@ -39,6 +39,9 @@ class KubeflowPipelinesArgs(TypedDict):
     """GpuCluster's output of that name; empty on AWS."""
     namespace: str
     """Kubernetes namespace, made here and for this alone, runs included. One to a cluster, whose kinds it brings."""
+    images: NotRequired[dict[str, str]]
+    """Part -> image, with a digest or a tag other than `latest`: of `api-server`, `persistence-agent`,
+    `scheduled-workflow-controller`, `driver`, `launcher`, `metadata` and `mysql`. Default the projects' own."""
     bucket: pulumi.Input[str]
     """Name of the region's bucket."""
     bucket_url: pulumi.Input[str]
@@ -77,8 +80,9 @@ class KubeflowPipelines(pulumi.ComponentResource):
     MySQL is in the pod and answers no address but 127.0.0.1. It is no PostgreSQL of the cloud's because the API server
     of 2.16 speaks MySQL's dialect whatever it is told, and to PostgreSQL without TLS; it is none of the clouds' MySQLs
     because neither it nor ML Metadata takes a password that turns. So there is no password at all, and one server:
-    while it moves to another machine nothing starts, and a step that begins just then may fail. Its volume is not
-    backed up: what must last is in the bucket and in MlflowServer, not in the list of runs.
+    while it moves to another machine nothing starts, and a step that begins just then may fail; where every server must
+    have a second one, the rule `servers-have-replicas` says so. Its volume is not backed up: what must last is in the
+    bucket and in MlflowServer, not in the list of runs.
 
     Steps' results are cached by drivers; pipelines of version 1, which need a cache server, are refused. Left out, and
     not needed by runs: the pages (UI, Viewer, visualizations), many tenants, and logs and artifacts through the API,
@@ -126,6 +130,7 @@ class KubeflowPipelines(pulumi.ComponentResource):
         root = pulumi.Output.concat(args["bucket_url"], f"/{args.get('prefix', DEFAULT_PREFIX)}")
         if args["cloud"] == "aws":
             root = pulumi.Output.concat(root, f"?region={args['region']}")
+        images = {**kubeflow_pods.IMAGES, **(args.get("images") or {})}
         rights = [
             one for account in kubeflow_rights.RULES for one in _account(name, account, placed, args, identity, child)
         ]
@@ -151,7 +156,7 @@ class KubeflowPipelines(pulumi.ComponentResource):
             after=[*policies, *_list(child.depends_on)],
         )
         ready = [*policies, *rights, *settings, engine, identity]
-        server = self._server(name, args, placed, ready, child)
+        server = self._server(name, args, images, placed, ready, child)
         watchers = [
             k8s.apps.v1.Deployment(
                 f"{name}-{account}",
@@ -161,7 +166,7 @@ class KubeflowPipelines(pulumi.ComponentResource):
                     # Two would do everything twice.
                     "strategy": {"type": "Recreate"},
                     "selector": {"match_labels": _labels(account)},
-                    "template": kubeflow_pods.watcher_template(account, {**_LABELS, **_labels(account)}),
+                    "template": kubeflow_pods.watcher_template(account, {**_LABELS, **_labels(account)}, images),
                 },
                 opts=_after(child, *ready, server),
             )
@@ -190,6 +195,7 @@ class KubeflowPipelines(pulumi.ComponentResource):
         self,
         name: str,
         args: KubeflowPipelinesArgs,
+        images: dict[str, str],
         placed: dict[str, Any],
         ready: list[pulumi.Resource],
         child: pulumi.ResourceOptions,
@@ -238,7 +244,7 @@ class KubeflowPipelines(pulumi.ComponentResource):
                 # The volume is one pod's.
                 "strategy": {"type": "Recreate"},
                 "selector": {"match_labels": labels},
-                "template": kubeflow_pods.server_template({**_LABELS, **labels}),
+                "template": kubeflow_pods.server_template({**_LABELS, **labels}, images),
                 "revision_history_limit": 5,
             },
             opts=_after(child, *ready, volume, *services),
@@ -368,6 +374,9 @@ def _check(name: str, args: KubeflowPipelinesArgs) -> None:
     for argument, value, longest in (("name", name, LONGEST_NAME), *((*one, 63) for one in named)):
         if not NAME.fullmatch(value) or len(value) > longest:
             refuse(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")
+    for part, image in (args.get("images") or {}).items():
+        refuse.one_of("images", part, kubeflow_pods.IMAGES)
+        check_image(refuse, f"images.{part}", image)
     check_prefix(refuse, "prefix", args.get("prefix", DEFAULT_PREFIX))
     for argument in ("read_prefixes", "write_prefixes"):
         for index, one in enumerate(given.get(argument) or []):

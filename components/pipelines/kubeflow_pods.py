@@ -14,10 +14,16 @@ from components.labels import PURPOSE
 
 VERSION = "2.16.1"
 """Of Kubeflow Pipelines; the SDK's, which compiles what runs."""
-_REGISTRY = "ghcr.io/kubeflow"
-_METADATA = "gcr.io/tfx-oss-public/ml_metadata_store_server:1.14.0"
-_MYSQL = "docker.io/library/mysql:8.4.6"
-"""The manifests have 8.4; that 8.4.6 is among its tags is remembered."""
+IMAGES: Mapping[str, str] = {
+    **{
+        part: f"ghcr.io/kubeflow/kfp-{part}:{VERSION}"
+        for part in ("api-server", "persistence-agent", "scheduled-workflow-controller", "driver", "launcher")
+    },
+    "metadata": "gcr.io/tfx-oss-public/ml_metadata_store_server:1.14.0",
+    # The manifests have 8.4, of which this is a release.
+    "mysql": "docker.io/library/mysql:8.4.6",
+}
+"""Part -> its image, where no other is named."""
 
 REST, GRPC, METADATA, METRICS = 8888, 8887, 8080, 9090
 SERVER, METADATA_SERVICE = "ml-pipeline", "metadata-grpc-service"
@@ -32,7 +38,7 @@ _DATA = "/var/lib/mysql"
 _PING = {"exec_": {"command": ["mysqladmin", "ping", "--host=127.0.0.1", "--protocol=tcp", "--silent"]}}
 
 
-def server_template(labels: Mapping[str, str]) -> dict[str, Any]:
+def server_template(labels: Mapping[str, str], images: Mapping[str, str]) -> dict[str, Any]:
     """MySQL, which answers inside this pod alone, ML Metadata and the API server: started in that order."""
     return {
         "metadata": {"labels": dict(labels)},
@@ -43,8 +49,8 @@ def server_template(labels: Mapping[str, str]) -> dict[str, Any]:
             "node_selector": {PURPOSE: "system", "kubernetes.io/arch": "amd64"},
             "termination_grace_period_seconds": 60,
             # Goes on beside the others, which start once it answers, and ends after them.
-            "init_containers": [_mysql()],
-            "containers": [_metadata(), _api_server()],
+            "init_containers": [_mysql(images["mysql"])],
+            "containers": [_metadata(images["metadata"]), _api_server(images)],
             "volumes": [
                 {"name": "data", "persistent_volume_claim": {"claim_name": SERVER}},
                 {"name": "run", "empty_dir": {"size_limit": "16Mi"}},
@@ -55,22 +61,22 @@ def server_template(labels: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def watcher_template(account: str, labels: Mapping[str, str]) -> dict[str, Any]:
+def watcher_template(account: str, labels: Mapping[str, str], images: Mapping[str, str]) -> dict[str, Any]:
     """What tells the server how runs go, or what starts them on their schedules, by `account`."""
-    image, token, environment = {
+    part, token, environment = {
         AGENT: (
-            "kfp-persistence-agent",
+            "persistence-agent",
             "persistenceagent-sa-token",
             {"TTL_SECONDS_AFTER_WORKFLOW_FINISH": "86400", "NUM_WORKERS": "2"},
         ),
         SCHEDULES: (
-            "kfp-scheduled-workflow-controller",
+            "scheduled-workflow-controller",
             "scheduledworkflow-sa-token",
             {"METRICS_PORT": str(METRICS), "CRON_SCHEDULE_TIMEZONE": "UTC"},
         ),
     }[account]
     watcher = {
-        **_container("watcher", f"{_REGISTRY}/{image}:{VERSION}", cpu_m=50, memory_mib=512),
+        **_container("watcher", images[part], cpu_m=50, memory_mib=512),
         "env": [_namespace_as("NAMESPACE"), *_named({**environment, "LOG_LEVEL": "info"})],
         "volume_mounts": [
             {"name": "token", "mount_path": "/var/run/secrets/kubeflow/tokens", "read_only": True},
@@ -94,10 +100,10 @@ def watcher_template(account: str, labels: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _mysql() -> dict[str, Any]:
+def _mysql(image: str) -> dict[str, Any]:
     security = {**container_security(), "run_as_user": _MYSQL_USER, "run_as_group": _MYSQL_USER}
     return {
-        **_container("mysql", _MYSQL, cpu_m=200, memory_mib=1024, disk_mib=1280),
+        **_container("mysql", image, cpu_m=200, memory_mib=1024, disk_mib=1280),
         "restart_policy": "Always",
         "args": [
             # A directory of its own: in the volume's there is lost+found.
@@ -123,10 +129,10 @@ def _mysql() -> dict[str, Any]:
     }
 
 
-def _metadata() -> dict[str, Any]:
+def _metadata(image: str) -> dict[str, Any]:
     answers = {"tcp_socket": {"port": "metadata"}, "period_seconds": 10, "timeout_seconds": 2}
     return {
-        **_container("metadata", _METADATA, cpu_m=50, memory_mib=512),
+        **_container("metadata", image, cpu_m=50, memory_mib=512),
         "command": ["/bin/metadata_store_server"],
         "args": [
             f"--grpc_port={METADATA}",
@@ -143,10 +149,10 @@ def _metadata() -> dict[str, Any]:
     }
 
 
-def _api_server() -> dict[str, Any]:
+def _api_server(images: Mapping[str, str]) -> dict[str, Any]:
     answers = {"http_get": {"path": "/apis/v1beta1/healthz", "port": "http"}, "timeout_seconds": 3}
     return {
-        **_container("api-server", f"{_REGISTRY}/kfp-api-server:{VERSION}", cpu_m=250, memory_mib=1024),
+        **_container("api-server", images["api-server"], cpu_m=250, memory_mib=1024),
         # The image's own command would load samples.
         "command": ["/bin/apiserver"],
         "args": ["--config=/config", "-logtostderr=true", "--logLevel=info"],
@@ -173,8 +179,8 @@ def _api_server() -> dict[str, Any]:
                     # There is no such server, but the API server doesn't start without its address.
                     "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_HOST": "localhost",
                     "ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_PORT": "8888",
-                    "V2_DRIVER_IMAGE": f"{_REGISTRY}/kfp-driver:{VERSION}",
-                    "V2_LAUNCHER_IMAGE": f"{_REGISTRY}/kfp-launcher:{VERSION}",
+                    "V2_DRIVER_IMAGE": images["driver"],
+                    "V2_LAUNCHER_IMAGE": images["launcher"],
                     # Launchers put their container's log under the run's root.
                     "PUBLISH_LOGS": "true",
                     "PIPELINE_LOG_LEVEL": "1",

@@ -286,6 +286,18 @@ FEATURES = [
         change=asks(storage_gib=50),
     ),
     kubeflow(
+        "Images of another registry",
+        "images",
+        *alike(
+            "each part's own",
+            lambda p: (
+                values(p, DEPLOYMENT, "spec.template.spec.initContainers.image", "-server")
+                == ["registry.example.com/mysql:8.4.6"]
+            ),
+        ),
+        change=asks(images={"mysql": "registry.example.com/mysql:8.4.6"}),
+    ),
+    kubeflow(
         "Whoever deletes it is refused",
         "protect",
         *alike("the volume", lambda p: protected(p, CLAIM)),

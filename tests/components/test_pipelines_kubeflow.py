@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from components.pipelines import KubeflowPipelines, kubeflow_pods
 from components.pipelines.kubeflow_rights import RULES
+from planner import checks
 from planner.engine import PreviewFailed, preview
 from planner.engine.project import load
 from planner.inventory.objects import selects
@@ -24,6 +26,7 @@ from tests.support import ROOT, plan_of
 DEPLOYMENT, RELEASE = "kubernetes:apps/v1:Deployment", "kubernetes:helm.sh/v3:Release"
 POLICY, CONFIG = "kubernetes:networking.k8s.io/v1:NetworkPolicy", "kubernetes:core/v1:ConfigMap"
 ROLE, SERVICE = "kubernetes:rbac.authorization.k8s.io/v1:Role", "kubernetes:core/v1:Service"
+TODAY = datetime.date(2026, 11, 29)
 RUN = {"workflows.argoproj.io/workflow": "train-x7k2p"}
 
 
@@ -223,6 +226,8 @@ def test_what_exports_metrics_is_asked_for_them(plan: Plan) -> None:
         ({"prefix": "/"}, "prefix is '/'"),
         ({"read_prefixes": ["a", ""]}, r"read_prefixes\[1\] is ''"),
         ({"client_namespaces": ["a_b"]}, r"client_namespaces\[0\] is 'a_b'"),
+        ({"images": {"ui": "x:1"}}, "images is 'ui'; accepted are 'api-server'"),
+        ({"images": {"mysql": "mysql:latest"}}, "images.mysql is 'mysql:latest'"),
         ({"storage_gib": 4}, "storage_gib is 4; accepted is 5 to 1000"),
     ],
 )
@@ -235,9 +240,12 @@ def test_wrong_arguments(changes: dict[str, Any], says: str) -> None:
 def test_an_environment_may_have_it() -> None:
     name = "ai-cloud:pipelines"
     entries = yaml.safe_load((ROOT / "stacks" / "Pulumi.dev.yaml").read_text())["config"][name]
-    wanted = json.dumps([{**entry, "kubeflow": {}} for entry in entries])
-    plan = preview(load(ROOT, "dev", {name: wanted}))
+    own = {part: f"registry.example.com/ai-cloud/{part}:1@sha256:{'0' * 64}" for part in kubeflow_pods.IMAGES}
+    wanted = json.dumps([{**entry, "kubeflow": {"images": own}} for entry in entries])
+    plan = preview(load(ROOT, "dev", {name: wanted}), simulate_up=True)
     assert not [str(one) for one in plan.errors]
+    # A password of MySQL's that is empty, and the switch of its way to log in, are no secrets.
+    assert not [str(one) for one in checks.check(plan, TODAY).findings if "kubeflow" in str(one)]
     (made,) = [r for r in plan if r.type == "aicloud:index:KubeflowPipelines"]
     assert made.name.endswith("-kubeflow")
     # MlflowServer lets its runs in.
