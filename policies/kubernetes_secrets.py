@@ -23,7 +23,7 @@ _NAME = re.compile(
     re.I,
 )
 """Names of what is a secret, once `camelCase` is `camel_Case`."""
-_NO_SECRET = re.compile(r"|[/$<{].*|.*\$[({].*|true|false|none|null|[\d.]+[smhd]?", re.I | re.S)
+_NO_SECRET = re.compile(r"|[/$<{].*|.*\$[({].*|true|false|on|off|yes|no|none|null|[\d.]+[smhd]?", re.I | re.S)
 """What is none even under such a name: a path, a variable, a switch, a number, a time."""
 _PASSWORD_IN_URL = re.compile(r"://[^/\s:@]+:[^/\s:@$]+@")
 

@@ -40,8 +40,8 @@ _NAMES = re.compile(
 """Names of environment variables that hold a secret; not those that say where it is, such as `TOKEN_FILE`."""
 
 _HINTS = ("PASS", "SECRET", "TOKEN", "KEY", "pass", "secret", "token", "key")
-_ELSEWHERE = re.compile(r"/|\$[({]|arn:|projects/|https?://")
-"""How a value begins that only says where the secret is."""
+_ELSEWHERE = re.compile(r"/|\$[({]|arn:|projects/|https?://|(?:true|false|on|off|yes|no)$", re.IGNORECASE)
+"""How a value begins that only says where the secret is; or a switch, of something that is called after a secret."""
 
 
 @stack_policy(

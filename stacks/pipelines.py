@@ -71,6 +71,25 @@ class Airflow(Part):
     """what tasks may write of it"""
 
 
+class Kubeflow(Part):
+    """Kubeflow Pipelines, which runs pipelines as Argo workflows in the cluster."""
+
+    namespace: Namespace = "kubeflow"
+    """Kubernetes namespace, of its runs too"""
+    images: dict[str, Image] = {}
+    """part -> copy of its image, such as mysql or api-server; absent: the projects' own"""
+    storage_gib: Annotated[int, Field(ge=5, le=1000)] = 20
+    """GiB of its database's volume"""
+    read_prefixes: tuple[Prefix, ...] = ("datasets",)
+    """what runs may read of the region's bucket"""
+    write_prefixes: tuple[Prefix, ...] = ("pipelines", "models")
+    """what they may write of it, besides their own"""
+
+    def component_args(self) -> dict[str, Any]:
+        """As arguments of KubeflowPipelines."""
+        return self.model_dump(mode="json")
+
+
 class SageMaker(Part):
     """The retraining pipeline as SageMaker runs it."""
 
@@ -132,6 +151,8 @@ class Pipelines(Part):
     """tracking and model registry; absent: none"""
     airflow: Airflow | None = None
     """what runs pipelines as DAGs; absent: none"""
+    kubeflow: Kubeflow | None = None
+    """what runs pipelines that Kubeflow's SDK compiled; absent: none"""
     sagemaker: SageMaker | None = None
     """the pipeline without a cluster, on AWS; absent: none"""
     retraining: Retraining | None = None

@@ -10,6 +10,7 @@ import pulumi
 from components import (
     AirflowDeployment,
     GpuCluster,
+    KubeflowPipelines,
     MlflowServer,
     RegionalNetwork,
     RetrainingTrigger,
@@ -20,7 +21,7 @@ from components import (
 from components.pipelines.mlflow_pod import PORT
 from components.pipelines.mlflow_server import address
 from components.security.traffic import namespace, ports
-from stacks.pipelines import Airflow, Mlflow, Pipelines, Retraining, SageMaker
+from stacks.pipelines import Airflow, Kubeflow, Mlflow, Pipelines, Retraining, SageMaker
 from stacks.settings import Region, Settings
 from stacks.validation_pipelines import DIRECTORY
 
@@ -74,6 +75,7 @@ class RegionalPipelines:
         self._entry = entry
         self.mlflow = self._server(entry.mlflow) if entry.mlflow else None
         self.airflow = self._airflow(entry.airflow) if entry.airflow else None
+        self.kubeflow = self._kubeflow(entry.kubeflow) if entry.kubeflow else None
         self.sagemaker = self._sagemaker(entry.sagemaker) if entry.sagemaker else None
         self.trigger = self._trigger(entry.retraining, queue) if entry.retraining and queue else None
 
@@ -115,6 +117,24 @@ class RegionalPipelines:
             self._in_cluster(),
         )
 
+    def _kubeflow(self, kubeflow: Kubeflow) -> KubeflowPipelines:
+        wanted = (
+            *("cloud", "region", "cluster_name", "workload_identity_pool", "bucket", "bucket_url", "encryption_key"),
+            *("protect", "tags"),
+        )
+        tracking = {"tracking_namespace": self._entry.mlflow.namespace} if self._entry.mlflow else {}
+        trains = "training" in self._region.purposes
+        return KubeflowPipelines(
+            f"{self._region.name}-kubeflow",
+            {
+                **{key: self._common[key] for key in wanted},
+                **kubeflow.component_args(),
+                **tracking,
+                "client_namespaces": [TRAINING_NAMESPACE] if trains else [],
+            },
+            self._in_cluster(),
+        )
+
     def _sagemaker(self, sagemaker: SageMaker) -> SageMakerPipeline:
         wanted = ("cloud", "region", "network_id", "private_subnet_ids", "bucket", "encryption_key", "tags")
         return SageMakerPipeline(
@@ -149,10 +169,11 @@ class RegionalPipelines:
 
     def _clients(self) -> list[str]:
         """Namespaces whose pods may ask the tracking server."""
-        airflow = self._entry.airflow
+        airflow, kubeflow = self._entry.airflow, self._entry.kubeflow
         return [
             *([TRAINING_NAMESPACE] if "training" in self._region.purposes else []),
             *([airflow.namespace] if airflow and not airflow.managed else []),
+            *([kubeflow.namespace] if kubeflow else []),
         ]
 
     def _in_cluster(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:

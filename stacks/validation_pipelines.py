@@ -51,7 +51,7 @@ def _apart(path: str, entry: Pipelines) -> Iterator[Problem]:
     """Namespaces of the servers, each of which is closed to all others."""
     taken = {"training": "training's own"}
     airflow = entry.airflow if entry.airflow and not entry.airflow.managed else None
-    for name, part in (("mlflow", entry.mlflow), ("airflow", airflow)):
+    for name, part in (("mlflow", entry.mlflow), ("airflow", airflow), ("kubeflow", entry.kubeflow)):
         if part is None:
             continue
         if part.namespace in taken:

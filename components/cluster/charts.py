@@ -10,6 +10,8 @@ cert-manager that is out of support: cert-manager/cert-manager v1.21.1 instead).
 kedacore/charts: KEDA 2.21.1 (released on 2026-11-16; the values were read at 2.20.2) and its HTTP add-on 0.16.0
 (released on 2026-09-16; the values were read a month before), both found on 2026-11-29.
 envoyproxy/gateway v1.9.2 (named by others, October 2026; the values were read at v1.9.0, with Gateway API 1.6.1).
+argoproj/argo-helm's argo-workflows 0.45.27 is Argo Workflows 3.7.3, which is what the manifests of Kubeflow Pipelines
+2.16.1 have; values and templates were read at that version.
 Of observability, in Chart.yaml of August 2026 (OpenCost: April, DCGM exporter: May), the values at the same versions:
 open-telemetry/opentelemetry-helm-charts, grafana-community/helm-charts, opencost/opencost-helm-chart,
 NVIDIA/dcgm-exporter.
@@ -63,6 +65,7 @@ GRAFANA = Chart("grafana", "12.11.1", "https://grafana-community.github.io/helm-
 OPENCOST = Chart("opencost", "2.5.17", "https://opencost.github.io/opencost-helm-chart")
 DCGM_EXPORTER = Chart("dcgm-exporter", "4.8.2", "https://nvidia.github.io/dcgm-exporter/helm-charts")
 KEDA = Chart("keda", "2.21.1", KEDA_CHARTS)
+ARGO_WORKFLOWS = Chart("argo-workflows", "0.45.27", "https://argoproj.github.io/argo-helm")
 KEDA_HTTP = Chart("keda-add-ons-http", "0.16.0", KEDA_CHARTS)
 
 

@@ -12,6 +12,7 @@ RDS, SQL, SQL_USER = "aws:rds/instance:Instance", "gcp:sql/databaseInstance:Data
 ROLE_POLICY, MEMBER = "aws:iam/rolePolicy:", "gcp:storage/bucketIAMMember:"
 DEPLOYMENT, POLICY = "kubernetes:apps/v1:Deployment", "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 CONTAINERS = "spec.template.spec.containers"
+CLAIM, CONFIG = "kubernetes:core/v1:PersistentVolumeClaim", "kubernetes:core/v1:ConfigMap"
 
 
 def of(component: str) -> Callable[..., Feature]:
@@ -44,7 +45,7 @@ def managed(args: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 mlflow, sagemaker, airflow = of("MlflowServer"), of("SageMakerPipeline"), of("AirflowDeployment")
-trigger = of("RetrainingTrigger")
+trigger, kubeflow = of("RetrainingTrigger"), of("KubeflowPipelines")
 CRONJOB, RUN_CONTAINERS = "kubernetes:batch/v1:CronJob", "spec.jobTemplate.spec.template.spec.containers"
 RELEASE = "kubernetes:helm.sh/v3:Release"
 MWAA, COMPOSER = "aws:mwaa/environment:Environment", "gcp:composer/environment:Environment"
@@ -270,6 +271,71 @@ FEATURES = [
         "protect",
         Offered("deletion protection", lambda p: protected(p, RDS)),
         Offered("deletion protection", lambda p: protected(p, SQL)),
+    ),
+    kubeflow(
+        "A database of its own, which nothing outside its pod reaches",
+        "storage_gib",
+        *alike(
+            "MySQL in the server's pod, on a volume",
+            lambda p: (
+                values(p, CLAIM, "spec.resources.requests.storage") == ["50Gi"]
+                and "--bind-address=127.0.0.1"
+                in words_of(p, DEPLOYMENT, "-server", "spec.template.spec.initContainers")
+            ),
+        ),
+        change=asks(storage_gib=50),
+    ),
+    kubeflow(
+        "Images of another registry",
+        "images",
+        *alike(
+            "each part's own",
+            lambda p: (
+                values(p, DEPLOYMENT, "spec.template.spec.initContainers.image", "-server")
+                == ["registry.example.com/mysql:8.4.6"]
+            ),
+        ),
+        change=asks(images={"mysql": "registry.example.com/mysql:8.4.6"}),
+    ),
+    kubeflow(
+        "Whoever deletes it is refused",
+        "protect",
+        *alike("the volume", lambda p: protected(p, CLAIM)),
+    ),
+    kubeflow(
+        "Runs keep what they make in the bucket",
+        "bucket_url prefix",
+        Offered(
+            "launchers are told the region",
+            lambda p: values(p, CONFIG, "data.defaultPipelineRoot") == ["s3://sim-models/flows?region=us-east-1"],
+        ),
+        Offered(
+            "gs://",
+            lambda p: values(p, CONFIG, "data.defaultPipelineRoot") == ["gs://sim-models/flows"],
+        ),
+        change=asks(prefix="flows"),
+    ),
+    kubeflow(
+        "Runs use their own prefixes and nothing else",
+        "bucket read_prefixes write_prefixes encryption_key",
+        Offered(
+            "role of their service account",
+            lambda p: "arn:aws:s3:::sim-models/models/*" in words(p, ROLE_POLICY, "policy"),
+        ),
+        Offered("IAM conditions", lambda p: "objects/models/" in words(p, MEMBER, "condition.expression")),
+    ),
+    kubeflow(
+        "Who asks it, what runs tell, and Prometheus",
+        "client_namespaces tracking_namespace monitoring_namespace",
+        *alike(
+            "network policy",
+            lambda p: (
+                "mlflow" in words(p, POLICY, "spec.egress.to")
+                and "training" in words(p, POLICY, "spec.ingress.from")
+                and "metrics" in words(p, POLICY, "spec.ingress.from")
+            ),
+        ),
+        change=asks(monitoring_namespace="metrics"),
     ),
     trigger(
         "A model's traffic is watched, and a reason starts the pipeline",

@@ -66,6 +66,12 @@ def test_a_policy_goes_to_the_watcher_as_it_is() -> None:
             "[0].airflow.namespace",
             "mlflow is mlflow's",
         ),
+        (
+            [{**ENTRY, "kubeflow": {"namespace": "mlflow"}}],
+            "[0].kubeflow.namespace",
+            "mlflow is mlflow's",
+        ),
+        ([{**ENTRY, "kubeflow": {"storageGib": 1}}], "[0].kubeflow.storageGib", "at least 5"),
         ([{**ENTRY, "airflow": {}}], "[0].airflow.image", "or managed: true"),
         ([{**ENTRY, "airflow": {"managed": True, "maxWorkers": 30}}], "[0].airflow.maxWorkers", "at most 25"),
         ([{**ENTRY, "sagemaker": {"definition": "nowhere"}}], "[0].sagemaker.definition", "a file, from stacks/ on"),
