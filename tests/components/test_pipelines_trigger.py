@@ -20,7 +20,6 @@ from tests.support import plan_of
 from workloads.launch.cli import parser as launch
 from workloads.launch.jobs import name_of
 from workloads.monitoring.cli import parser as monitoring
-from workloads.monitoring.metrics import Metrics
 from workloads.monitoring.policy import WatchPolicy
 from workloads.pipelines.cli import parser as pipelines
 
@@ -102,7 +101,6 @@ def test_metrics_are_where_prometheus_looks(plan: Plan) -> None:
     labels = plan.one(DEPLOYMENT).inputs["spec"]["template"]["metadata"]["labels"]
     assert selects(monitor["selector"], labels)
     assert [one["port"] for one in monitor["podMetricsEndpoints"]] == ["metrics"]
-    assert Metrics().registry
 
 
 def test_the_watcher_starts_jobs_and_may_do_nothing_else(on_aws: Plan) -> None:
