@@ -27,6 +27,10 @@ _MACHINES = ("aws:ec2/instance:Instance", "aws:autoscaling/group:Group", "gcp:co
              "gcp:compute/instanceGroupManager:InstanceGroupManager")  # fmt: skip
 
 
+_PARTS = frozenset({"aws:rds/subnetGroup:SubnetGroup", "gcp:sql/database:Database", "gcp:sql/user:User"})
+"""Of a database, which is what is notable."""
+
+
 def plural(count: int, word: str) -> str:
     """`1 region`, `2 regions`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
@@ -45,6 +49,8 @@ def kinds(resources: Iterable[Resource], *, notable: bool) -> Counter[str]:
         module = resource.type.split(":")[1].split("/")[0] if resource.type.count(":") == 2 else ""
         own = module in NOTABLE and resource.package != "kubernetes"  # batch/v1 is no AWS Batch
         if resource.is_provider or (notable and not own and resource.type not in _MACHINES):
+            continue
+        if notable and resource.type in _PARTS:
             continue
         last = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", resource.type.rsplit(":", 1)[-1])
         service = _SERVICES.get(module) or (module.upper() if len(module) < 4 else module.capitalize())

@@ -61,7 +61,7 @@ def test_a_limit_is_kept_at_exactly_its_amount(simulated_plan):
 
 
 def test_without_a_budget_nothing_is_exceeded_but_what_has_no_price_is_still_told():
-    plan = Plan.of("test", "test", [one("aws:rds/instance:Instance", instanceClass="db.m5.large")])
+    plan = Plan.of("test", "test", [one("aws:neptune/cluster:Cluster", engine="neptune")])
     (finding,) = of(plan)
     assert finding.rule == PRICED.name
     assert finding.severity == "warning"

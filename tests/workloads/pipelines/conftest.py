@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,12 +34,21 @@ class Place:
 
     def run(self, name: str, on_event: Callable[[local.Event], None] = lambda _: None, **parameters: object) -> Status:
         corpus = Path(str(parameters.pop("corpus", self.corpus)))
-        return local.run(
-            str(self.root / "runs" / name),
-            small.parameters(corpus, self.root, **parameters),
-            on_event=on_event,
-            execute=local.in_process,
-        )
+        with self.variables():
+            return local.run(
+                str(self.root / "runs" / name),
+                small.parameters(corpus, self.root, **parameters),
+                on_event=on_event,
+                execute=local.in_process,
+            )
+
+    @contextlib.contextmanager
+    def variables(self) -> Iterator[None]:
+        """What is compared is not to depend on what is committed meanwhile."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(KEY, str(self.key))
+            patch.setenv(REVISION, "test")
+            yield
 
     def open(self, name: str) -> Run:
         return Run.open(str(self.root / "runs" / name))
@@ -49,15 +59,18 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     root = tmp_path_factory.mktemp("pipelines")
     key = root / "key.pem"
     public = make_key(key)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KEY, str(key))
-        # What is compared is not to depend on what is committed meanwhile.
-        patch.setenv(REVISION, "test")
-        yield Place(root, small.make_corpus(root / "corpus"), key, public)
+    return Place(root, small.make_corpus(root / "corpus"), key, public)
+
+
+@pytest.fixture(autouse=True)
+def _variables(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For a test of the runs, and for no other on this process: an export that is told a revision believes it."""
+    with request.getfixturevalue("place").variables() if "place" in request.fixturenames else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

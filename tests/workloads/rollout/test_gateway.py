@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -247,7 +248,7 @@ def test_a_service_is_read() -> None:
 @pytest.mark.parametrize(("failing", "phase"), [(0.0, Phase.PROMOTED), (0.2, Phase.ROLLED_BACK)])
 def test_the_whole_way_in_a_cluster(failing: float, phase: Phase, api: ApiServer, tmp_path: Path) -> None:
     """The controller with the cluster's shells: an HTTPRoute's weights, counts of Envoy's, replicas that come late."""
-    prometheus, time = Prometheus(), Time(BEGAN)
+    prometheus, time, asked = Prometheus(), Time(BEGAN), defaultdict[str, float](float)
     api.ready = {"stable-lm": {"10.0.0.1": True}}
 
     def sleep(seconds: float) -> None:
@@ -256,7 +257,10 @@ def test_the_whole_way_in_a_cluster(failing: float, phase: Phase, api: ApiServer
         if time() > BEGAN + 120:
             api.ready["canary-lm"] = {"10.0.0.2": True}
         for arm, _, weight in shares(api):
-            count = round(100 * seconds * weight / TOTAL) if weight <= TOTAL and arm in NAMES else 0
+            # What is left of a request is part of the next pause: a small share is none of nothing.
+            asked[arm] += 100 * seconds * weight / TOTAL if weight <= TOTAL and arm in NAMES else 0
+            count = int(asked[arm])
+            asked[arm] -= count
             failed = round(count * failing) if arm == CANDIDATE else 0
             prometheus.add("proxy", arm, ok=count - failed, failed=failed)
 
