@@ -33,7 +33,7 @@ def pipeline(reader: Reader, resource: Resource) -> Found:
         return
     machine, price = max(((name, one) for name, one in prices.items() if one), key=lambda pair: pair[1].usd)
     yield from reader.line(
-        resource, f"sagemaker/{machine}", reader.assumptions.retrainingHoursPerMonth, f"{machine} of retraining",
+        resource, f"sagemaker/{machine}", reader.assumptions.retrainingHoursPerMonth, machine,
         price=price, kind="compute", assumption=HOURS,
     )  # fmt: skip
 

@@ -153,7 +153,7 @@ def test_without_a_schedule_nothing_starts_it() -> None:
 def test_it_costs_its_dearest_machine_for_the_hours_of_a_month(simulate_up: bool) -> None:
     """Also in a preview, where the definition has a role's name in it that nobody knows yet."""
     found = estimate(plan_for(simulate_up), Book.load(refreshed=None))
-    (line,) = [line for line in found.lines if line.what == "ml.g6.xlarge of retraining"]
+    (line,) = [line for line in found.lines if line.what == "ml.g6.xlarge"]
     assert line.per_month.expected == pytest.approx(10 * 1.1267)
     assert not found.unpriced
 
