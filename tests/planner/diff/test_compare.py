@@ -1,5 +1,7 @@
 """Planted changes of real environments: each is one operation, with the right reason, blast radius and nothing else."""
 
+import re
+
 import pytest
 
 from planner.diff import compare
