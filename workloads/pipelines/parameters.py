@@ -26,7 +26,7 @@ class Parameters:
 
     corpus: str = _given("stdlib", "text: stdlib, a directory, or s3://, gs://, az://", metavar="stdlib|DIR|URL")
     suffixes: str = _given(".py,.txt,.md,.rst", "of the corpus' files, with commas between")
-    held_out: float = _given(0.05, "part of the files", above=0.0, at_most=0.5)
+    held_out: float = _given(0.1, "part of the files", above=0.0, at_most=0.5)
     slices: str = _given("length,source", "how held-out documents are told apart: length, source, suffix, or none")
     minimum_documents: int = _given(20, "held-out documents, at least", at_least=2)
     slice_documents: int = _given(5, "held-out documents of a slice, at least", at_least=2)
