@@ -25,7 +25,6 @@ CONNECTION = "airflow-database"
 """Secret that the chart reads the database's address from; there is no password in it."""
 USER = 50000
 """`airflow` in the official image."""
-_PROCESSES = ("scheduler", "dagProcessor", "apiServer", "triggerer")
 
 
 @dataclass(frozen=True, kw_only=True)

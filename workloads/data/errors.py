@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+from workloads import disk
 
 
 class DataError(ValueError):
@@ -58,13 +58,6 @@ class Closed(DataError):
     """What was asked for is no longer wanted: the dataset was closed meanwhile."""
 
 
-@contextlib.contextmanager
-def on_disk(place: Path) -> Iterator[None]:
+def on_disk(place: Path) -> AbstractContextManager[None]:
     """Turn what the operating system says about local files into DiskFailed, with the place."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise DiskFailed(
-            f"{error.filename or place}: {'no space left' if full else error.strerror or error}"
-        ) from error
+    return disk.failures(place, DiskFailed)

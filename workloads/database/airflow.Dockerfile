@@ -4,7 +4,7 @@
 # clients of AWS and Google, and the driver of PostgreSQL. Never built by this project's own tests: they run where there is
 # no container engine.
 FROM apache/airflow:3.3.2-python3.11
-COPY workloads/__init__.py /opt/ai-cloud/workloads/
+COPY workloads/__init__.py workloads/disk.py /opt/ai-cloud/workloads/
 COPY workloads/database /opt/ai-cloud/workloads/database
 COPY workloads/pipelines /opt/ai-cloud/workloads/pipelines
 ENV PYTHONPATH=/opt/ai-cloud PYTHONUNBUFFERED=1

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from workloads import disk
 from workloads.monitoring.errors import FileFailed
 
 
 def write_json(path: Path, value: Any) -> None:
     """Replace a file. Whenever the process is killed, the old or the new is there. Raises FileFailed."""
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
+        disk.replace(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     except OSError as error:
         raise FileFailed(f"{error.filename or path}: {error.strerror or error}") from error
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+from workloads import disk
 
 
 class PipelineError(ValueError):
@@ -77,13 +77,6 @@ EXIT_CODES = f"""exit codes: 0 done; 2 wrong arguments; 3 the data was refused; 
 too much quality; 9 the model registry failed; {REJECTED} (gate) the candidate was rejected"""
 
 
-@contextlib.contextmanager
-def on_disk(place: Path) -> Iterator[None]:
+def on_disk(place: Path) -> AbstractContextManager[None]:
     """Turn what the operating system says about local files into DiskFailed, with the place."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise DiskFailed(
-            f"{error.filename or place}: {'no space left' if full else error.strerror or error}"
-        ) from error
+    return disk.failures(place, DiskFailed)

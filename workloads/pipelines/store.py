@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from workloads.disk import sync
 from workloads.object_store import Missing, ObjectStore, Unreachable
 from workloads.pipelines.errors import ArgumentError, StoreFailed, on_disk
 
@@ -126,16 +127,16 @@ class Directory:
                 out.flush()
                 os.fsync(out.fileno())
             yield Path(new), target
-            _sync(target.parent)
+            sync(target.parent)
 
     def keep(self, root: Path, name: str) -> None:
         target = self.path / name
         with on_disk(target):
             for path in [*root.rglob("*"), root]:
-                _sync(path)
+                sync(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(root, target)
-            _sync(target.parent)
+            sync(target.parent)
 
     def have(self, name: str, files: tuple[File, ...], directory: Path) -> Path:  # noqa: ARG002
         return self.path / name
@@ -238,14 +239,6 @@ class Bucket(ObjectStore):
                 yield
         except (Missing, Unreachable) as error:
             raise StoreFailed(f"{error}: it cannot be written or listed") from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def as_files(found: Mapping[str, Any]) -> tuple[File, ...]:

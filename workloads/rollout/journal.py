@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workloads import disk
 from workloads.rollout.decide import decide
 from workloads.rollout.errors import JournalError, RolloutError, on_disk
 from workloads.rollout.observation import Observation
@@ -103,7 +104,8 @@ class Journal:
                 _same(self.path, self.memory.spec, self._spec)
             else:
                 self.append(BEGIN, spec=self._spec.to_json())
-                _sync(self.path.parent)
+                with on_disk(self.path.parent):
+                    disk.sync(self.path.parent)
             self._stack = stack.pop_all()
         return self
 
@@ -194,12 +196,3 @@ def _same(path: Path, known: Spec, expected: Spec) -> None:
         raise JournalError(
             f"{path}: it is of a rollout with another {names}: expected the same specification, or a journal of its own"
         )
-
-
-def _sync(directory: Path) -> None:
-    with on_disk(directory):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

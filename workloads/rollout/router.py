@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +24,7 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from workloads import disk
 from workloads.rollout import counts as counted
 from workloads.rollout import metrics
 from workloads.rollout.counts import ArmCounts, Counts
@@ -131,7 +131,8 @@ class Router:
         if new == self.routing:
             return
         if self.state is not None:
-            write_atomically(self.state, json.dumps(new.to_json()))
+            with on_disk(self.state):
+                disk.replace(self.state, json.dumps(new.to_json()))
         if new.weights != self.routing.weights:
             self.counts.begin()
         self.routing = new
@@ -341,23 +342,6 @@ class _Exchanging:
             response.headers,
         )
         self._router.answered(exchange, copy)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The file as it was, or with all of the text, whatever happens meanwhile. Raises JournalError."""
-    new = path.with_name(path.name + ".new")
-    with on_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _forwarded(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:

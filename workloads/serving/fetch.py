@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workloads.disk import sync
 from workloads.serving.errors import ArgumentError, DiskFailed, VerificationFailed, on_disk
 from workloads.serving.manifest import File, Manifest, ModelVersion, is_whole
 from workloads.serving.progress import Progress, gib
@@ -64,7 +65,7 @@ def fetch(
             raise DiskFailed(f"{destination}: {gib(needed)} are needed, {gib(free)} are free")
         _transfer(repository, _parts(todo, part_bytes), pool, connections, Progress(repository.url, needed))
         for directory in [path for path in staging.rglob("*") if path.is_dir()]:
-            _sync(directory)
+            sync(directory)
         for name in missing:
             _put_in_place(destination, name)
         shutil.rmtree(staging, ignore_errors=True)
@@ -131,7 +132,7 @@ def _lay_out(
     for target in todo:
         target.parent.mkdir(parents=True, exist_ok=True)
     for target in _whole({target: file for target, (_, file) in todo.items()}, pool):
-        _sync(target)
+        sync(target)
         del todo[target]
     return todo
 
@@ -203,7 +204,7 @@ def _transfer(
                     f"{repository.url}/{part.key}: its sha256 is {digest.hexdigest()}, "
                     f"the manifest says {part.file.sha256}"
                 )
-            _sync(part.target)
+            sync(part.target)
 
     try:
         for part in parts:
@@ -231,16 +232,7 @@ def _put_in_place(destination: Path, name: str) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
     (destination / STAGING / name).rename(target)
-    _sync(destination)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or directory is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(destination)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from workloads.disk import sync
 from workloads.serving.errors import ArgumentError, NotInStore, VerificationFailed, on_disk
 from workloads.serving.manifest import LARGEST, NAME, Manifest, ModelVersion, is_whole, write_manifest
 from workloads.serving.signing import NAME as SIGNATURE
@@ -198,7 +198,7 @@ class _Directory:
         target = self._path / model.name / str(model.version)
         with on_disk(target):
             for path in (*(p for p in directory.rglob("*")), directory):
-                _sync(path)
+                sync(path)
             target.parent.mkdir(exist_ok=True)
             try:
                 directory.rename(target)
@@ -206,7 +206,7 @@ class _Directory:
                 if target.exists():
                     raise ArgumentError(f"{target}: it exists; versions are never written again") from None
                 raise
-            _sync(target.parent)
+            sync(target.parent)
 
 
 class _Objects:
@@ -244,11 +244,3 @@ class _Objects:
         for path in sorted(path for path in directory.rglob("*") if path.is_file() and path.name != NAME):
             self._bucket.put(f"{prefix}/{path.relative_to(directory).as_posix()}", path)
         self._bucket.put(f"{prefix}/{NAME}", directory / NAME)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

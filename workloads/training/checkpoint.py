@@ -30,6 +30,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from workloads import disk
 from workloads.training.checkpoints import layout, planning, random_states
 from workloads.training.checkpoints.committing import Job, Writer, as_json
 from workloads.training.checkpoints.layout import Marker
@@ -304,7 +305,7 @@ class Checkpointer:
             layout.write(probe, b"")
             probe.unlink()
             # Or the directory itself could be lost to a power cut, with all that is in it.
-            layout.sync(self.directory.parent)
+            disk.sync(self.directory.parent)
 
     def _check_shared(self, remote: str) -> None:
         if not self._shared and not remote:

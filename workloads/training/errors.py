@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+from workloads import disk
 
 
 class TrainingError(ValueError):
@@ -59,11 +59,6 @@ EXIT_CODES = f"""exit codes: 0 done; 2 wrong arguments; 3 data; 4 checkpoint; 5 
 {STOPPED} stopped by a notice with everything saved, run again to continue"""
 
 
-@contextlib.contextmanager
-def on_disk(place: Path) -> Iterator[None]:
+def on_disk(place: Path) -> AbstractContextManager[None]:
     """Turn what the operating system says about local files into DiskError, with the place."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise DiskError(f"{error.filename or place}: {'no space left' if full else error.strerror or error}") from error
+    return disk.failures(place, DiskError)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.images import laid_out, run
 from tests.support import ROOT
 from workloads.serving import scorer
 
@@ -19,24 +17,7 @@ DOCKERFILE = (ROOT / "workloads/serving/Dockerfile").read_text()
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the image has in /opt/ai-cloud/workloads."""
-    root = tmp_path_factory.mktemp("image")
-    for names, target in re.findall(r"^COPY (workloads\S*(?: workloads\S*)*) /opt/ai-cloud/(\S+)$", DOCKERFILE, re.M):
-        for name in names.split():
-            if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, root / target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                (root / target).mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, root / target)
-    return root
-
-
-def run(image: Path, code: str) -> str:
-    command = [sys.executable, "-P", "-c", code]
-    found = subprocess.run(
-        command, cwd=image, env={"PYTHONPATH": str(image)}, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert found.returncode == 0, found.stderr
-    return found.stdout
+    return laid_out(DOCKERFILE, tmp_path_factory.mktemp("image"))
 
 
 def test_a_language_model_finds_all_that_it_imports(image: Path) -> None:

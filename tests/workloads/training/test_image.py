@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 
+from tests import images
 from tests.support import ROOT
 
 WHERE_ASKED_FOR = {"horovod", "mlflow", "opentelemetry"}
@@ -70,9 +71,11 @@ def test_the_image_has_the_extras_that_its_build_asks_for():
     assert asked("training", "sweep", "ray") - plain == {"optuna==5.0.0", "ray[default,train]==2.60.0"}
 
 
-def test_what_is_copied_is_there_and_is_all_that_is_imported():
+def test_what_is_copied_is_there_and_is_all_that_is_imported(tmp_path):
     text = (ROOT / "workloads/training/Dockerfile").read_text(encoding="utf-8")
     copied = [word for line in re.findall(r"^COPY (?!--)(.*)$", text, re.MULTILINE) for word in line.split()[:-1]]
     assert all((ROOT / word).exists() for word in copied)
     assert {"workloads/data", "workloads/training", "workloads/object_store.py", "workloads/__init__.py"} <= set(copied)
+    code = "import workloads.training.run as m, workloads.training.sweep; print(m.__file__)"
+    assert images.run(images.laid_out(text, tmp_path), code).strip() == str(tmp_path / "workloads/training/run.py")
     assert re.search(r"^USER \d+", text, re.MULTILINE), "runs as root"

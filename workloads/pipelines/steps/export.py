@@ -20,8 +20,6 @@ from workloads.serving.manifest import ModelVersion
 from workloads.serving.models import text
 from workloads.serving.models.scoring import FILES
 
-SLOTS = 16
-
 
 def run(context: Context) -> dict[str, Any]:
     parameters = context.parameters

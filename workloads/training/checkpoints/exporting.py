@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from workloads import disk
 from workloads.training.checkpoints import layout, planning
 from workloads.training.checkpoints.layout import Invalid, Marker
 from workloads.training.errors import CheckpointError, DiskError, TrainingError, on_disk
@@ -77,7 +78,7 @@ def export(directory: Path, path: Path, prefix: str, adapters: bool = False, bas
             with partial.open("rb") as file:
                 layout.sync_file(file)
             partial.rename(path)
-            layout.sync(path.absolute().parent)
+            disk.sync(path.absolute().parent)
         except SafetensorError as error:
             raise DiskError(f"{path}: {error}") from error
         finally:

@@ -25,6 +25,8 @@ from typing import IO, Any
 
 import xxhash
 
+from workloads.disk import sync
+
 CHECKPOINTS = "checkpoints"
 """Where a run keeps them, in its output directory."""
 MARKER = "committed.json"
@@ -187,15 +189,6 @@ def write(path: Path, data: bytes) -> None:
 
 def sync_file(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
-
-
-def sync(directory: Path) -> None:
-    """Names in a directory, on the medium: without it, a power loss may undo a rename."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def commit(partial: Path, marker: Marker) -> Path:
