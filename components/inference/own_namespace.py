@@ -11,7 +11,7 @@ import pulumi_kubernetes as k8s
 
 from components.inference.server_arguments import DEFAULT_PREFIX, Refusal, checked_queue
 from components.labels import QUEUED
-from components.security import WorkloadIdentity
+from components.security import WorkloadIdentity, identity_place
 from components.security.traffic import DENY_ALL
 from components.training import queues
 
@@ -62,11 +62,7 @@ def own_namespace(
     identity = WorkloadIdentity(
         f"{name}-identity",
         {
-            "cloud": args["cloud"],
-            "region": args["region"],
-            "cluster_name": args["cluster_name"],
-            "workload_identity_pool": args["workload_identity_pool"],
-            "namespace": args["namespace"],
+            **identity_place(args),
             "service_account": name,
             "buckets": [
                 {
@@ -75,7 +71,6 @@ def own_namespace(
                     **({"key": args["encryption_key"]} if "encryption_key" in args else {}),  # type: ignore[typeddict-item]
                 }
             ],
-            "tags": args.get("tags", {}),
         },
         opts=child,
     )

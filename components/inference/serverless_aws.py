@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -13,6 +12,8 @@ from components.inference import serverless_aws_scaling as scaling
 from components.inference import serverless_offers as offers
 from components.inference.serverless_arguments import Endpoint
 from components.inference.serverless_parts import Built, checked_url
+from components.security import sagemaker
+from components.security.statements import document, iam_governs, logs_may_use
 from components.tags import aws_tags
 
 if TYPE_CHECKING:
@@ -111,7 +112,6 @@ class _SageMaker:
 
     def key(self) -> aws.kms.Key:
         """Of logs, notices and the instances' volumes; the account's IAM policies govern it, and logs may use it."""
-        group = f"arn:{self.partition}:logs:{self.region}:{self.account}:log-group:{log_group(self.name)}"
         protect = True if self.args.get("protect") else None
         key = aws.kms.Key(
             self.name,
@@ -119,33 +119,11 @@ class _SageMaker:
             description=f"Logs, notices and volumes of {self.name}",
             enable_key_rotation=True,
             deletion_window_in_days=30,
-            policy=json.dumps(
-                {
-                    "Version": "2012-10-17",
-                    "Statement": [
-                        {
-                            "Sid": "IamGoverns",
-                            "Effect": "Allow",
-                            "Principal": {"AWS": f"arn:{self.partition}:iam::{self.account}:root"},
-                            "Action": "kms:*",
-                            "Resource": "*",
-                        },
-                        {
-                            "Sid": "Logs",
-                            "Effect": "Allow",
-                            "Principal": {"Service": f"logs.{self.region}.amazonaws.com"},
-                            "Action": [
-                                "kms:Encrypt*",
-                                "kms:Decrypt*",
-                                "kms:ReEncrypt*",
-                                "kms:GenerateDataKey*",
-                                "kms:Describe*",
-                            ],
-                            "Resource": "*",
-                            "Condition": {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": group}},
-                        },
-                    ],
-                }
+            policy=document(
+                [
+                    iam_governs(self.partition, self.account),
+                    logs_may_use(self.partition, self.region, self.account, log_group(self.name)),
+                ]
             ),
             tags=aws_tags(self.tags, self.name),
             opts=pulumi.ResourceOptions.merge(self.child, pulumi.ResourceOptions(protect=protect)),
@@ -223,26 +201,8 @@ class _SageMaker:
     def network(self) -> dict[str, Any]:
         """The private subnets, for what SageMaker copies in and out: S3 and the image's registry, by HTTPS."""
         name = f"{self.name}-instances"
-        group = aws.ec2.SecurityGroup(
-            name,
-            region=self.region,
-            vpc_id=self.args["network_id"],
-            description="Instances of a SageMaker endpoint",
-            revoke_rules_on_delete=True,
-            tags=aws_tags(self.tags, name),
-            opts=self.child,
-        )
-        aws.vpc.SecurityGroupEgressRule(
-            f"{name}-https",
-            region=self.region,
-            security_group_id=group.id,
-            description="HTTPS to S3 and other services of AWS",
-            cidr_ipv4="0.0.0.0/0",
-            ip_protocol="tcp",
-            from_port=443,
-            to_port=443,
-            tags=aws_tags(self.tags, f"{name}-https"),
-            opts=self.child,
+        group, _ = sagemaker.security_group(
+            name, self.region, self.args["network_id"], "Instances of a SageMaker endpoint", self.tags, self.child
         )
         return {"security_group_ids": [group.id], "subnets": self.args["private_subnet_ids"]}
 

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_aws as aws
 
+from components.security import sagemaker
+from components.security.statements import Statement, allow, document, through
+
 if TYPE_CHECKING:
     from components.inference.serverless import ServerlessInferenceArgs
-
-Statement = dict[str, Any]
-
-_NETWORK = (
-    # What an endpoint in a VPC needs; EC2 gives none of the descriptions for single resources.
-    # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateModel API", as remembered
-    "ec2:CreateNetworkInterface",
-    "ec2:CreateNetworkInterfacePermission",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DeleteNetworkInterfacePermission",
-    "ec2:DescribeDhcpOptions",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSecurityGroups",
-    "ec2:DescribeSubnets",
-    "ec2:DescribeVpcs",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,29 +60,20 @@ def execution_role(
     role = aws.iam.Role(
         f"{place.name}-role",
         description=f"SageMaker endpoint {place.name}",
-        assume_role_policy=json.dumps(
-            {
-                "Version": "2012-10-17",
-                "Statement": [
-                    {
-                        "Effect": "Allow",
-                        "Principal": {"Service": "sagemaker.amazonaws.com"},
-                        "Action": "sts:AssumeRole",
-                    }
-                ],
-            }
+        assume_role_policy=document(
+            [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}]
         ),
         tags=tags,
         opts=child,
     )
-    document = pulumi.Output.all(
+    needs = pulumi.Output.all(
         bucket=args["bucket"],
         bucket_key=args.get("encryption_key") or "",
         log_group=logs.arn,
         topic=topic.arn if topic else "",
         own_key=key.arn,
-    ).apply(lambda known: json.dumps({"Version": "2012-10-17", "Statement": _needs(place, known)}))
-    policy = aws.iam.RolePolicy(f"{place.name}-needs", role=role.name, policy=document, opts=child)
+    ).apply(lambda known: document(_needs(place, known)))
+    policy = aws.iam.RolePolicy(f"{place.name}-needs", role=role.name, policy=needs, opts=child)
     return role, policy
 
 
@@ -113,43 +89,39 @@ def _needs(place: Place, known: Mapping[str, str]) -> list[Statement]:
             "Resource": bucket,
             "Condition": {"StringLike": {"s3:prefix": f"{place.version_prefix}*"}},
         },
-        _allow("s3:GetObject", *(f"{bucket}/{prefix}*" for prefix in read)),
-        _allow("ecr:BatchGetImage ecr:GetDownloadUrlForLayer ecr:BatchCheckLayerAvailability", repository(place)),
-        _allow("ecr:GetAuthorizationToken", "*"),
-        _allow("logs:CreateLogStream logs:DescribeLogStreams logs:PutLogEvents", f"{known['log_group']}:*"),
-        {
-            **_allow("cloudwatch:PutMetricData", "*"),
-            "Condition": {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
-        },
+        allow("s3:GetObject", *(f"{bucket}/{prefix}*" for prefix in read)),
+        *sagemaker.pulls(sagemaker.repository(place.partition, place.image)),
+        allow("logs:CreateLogStream logs:DescribeLogStreams logs:PutLogEvents", f"{known['log_group']}:*"),
+        sagemaker.measures(),
     ]
     if known["bucket_key"]:
         uses = "kms:Decrypt kms:GenerateDataKey" if place.waits else "kms:Decrypt"
-        found.append(_through(place, "s3", _allow(uses, known["bucket_key"])))
+        found.append(through("s3", place.region, allow(uses, known["bucket_key"])))
     if place.waits:
         found += [
-            _allow("s3:PutObject", f"{bucket}/{within.answers}*", f"{bucket}/{within.failures}*"),
-            _allow("sns:Publish", known["topic"]),
-            _through(place, "sns", _allow("kms:Decrypt kms:GenerateDataKey", known["own_key"])),
+            allow("s3:PutObject", f"{bucket}/{within.answers}*", f"{bucket}/{within.failures}*"),
+            allow("sns:Publish", known["topic"]),
+            through("sns", place.region, allow("kms:Decrypt kms:GenerateDataKey", known["own_key"])),
             # SageMaker grants the volumes of instances the key, by the role.
             {
-                **_allow("kms:CreateGrant", known["own_key"]),
+                **allow("kms:CreateGrant", known["own_key"]),
                 "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
             },
         ]
     if place.in_network:
-        found.append(_allow(" ".join(_NETWORK), "*"))
+        found.append(sagemaker.in_network())
     return found
 
 
 def invokers(place: Place, args: ServerlessInferenceArgs, child: pulumi.ResourceOptions) -> pulumi.Output[str]:
     """The policy that lets a role call the endpoint, attached to the roles that are given; its ARN."""
-    document = pulumi.Output.all(bucket=args["bucket"], key=args.get("encryption_key") or "").apply(
-        lambda known: json.dumps({"Version": "2012-10-17", "Statement": _calls(place, known)})
+    calls = pulumi.Output.all(bucket=args["bucket"], key=args.get("encryption_key") or "").apply(
+        lambda known: document(_calls(place, known))
     )
     policy = aws.iam.Policy(
         f"{place.name}-invoke",
         description=f"Send requests to the SageMaker endpoint {place.name}",
-        policy=document,
+        policy=calls,
         tags=args.get("tags") or {},
         opts=child,
     )
@@ -165,38 +137,14 @@ def invokers(place: Place, args: ServerlessInferenceArgs, child: pulumi.Resource
 
 def _calls(place: Place, known: Mapping[str, str]) -> list[Statement]:
     if not place.waits:
-        return [_allow("sagemaker:InvokeEndpoint", place.endpoint)]
+        return [allow("sagemaker:InvokeEndpoint", place.endpoint)]
     within = prefixes(place.name)
     bucket = f"arn:{place.partition}:s3:::{known['bucket']}"
     found = [
-        _allow("sagemaker:InvokeEndpointAsync", place.endpoint),
-        _allow("s3:PutObject", f"{bucket}/{within.requests}*"),
-        _allow("s3:GetObject", f"{bucket}/{within.answers}*", f"{bucket}/{within.failures}*"),
+        allow("sagemaker:InvokeEndpointAsync", place.endpoint),
+        allow("s3:PutObject", f"{bucket}/{within.requests}*"),
+        allow("s3:GetObject", f"{bucket}/{within.answers}*", f"{bucket}/{within.failures}*"),
     ]
     if known["key"]:
-        found.append(_through(place, "s3", _allow("kms:Decrypt kms:GenerateDataKey", known["key"])))
+        found.append(through("s3", place.region, allow("kms:Decrypt kms:GenerateDataKey", known["key"])))
     return found
-
-
-def repository(place: Place) -> str:
-    """ARN of the repository in ECR that an image comes from."""
-    found = re.match(r"(\d+)\.dkr\.ecr\.([a-z0-9-]+)\.[^/]+/([^:@]+)", place.image)
-    assert found is not None, "checked with the other arguments"
-    return f"arn:{place.partition}:ecr:{found[2]}:{found[1]}:repository/{found[3]}"
-
-
-def _allow(actions: str, *resources: str) -> Statement:
-    named = actions.split()
-    return {
-        "Effect": "Allow",
-        "Action": named if len(named) > 1 else named[0],
-        "Resource": list(resources) if len(resources) > 1 else resources[0],
-    }
-
-
-def _through(place: Place, service: str, statement: Statement) -> Statement:
-    """Only on behalf of one service."""
-    return {
-        **statement,
-        "Condition": {"StringLike": {"kms:ViaService": f"{service}.{place.region}.amazonaws.com*"}},
-    }

@@ -10,6 +10,7 @@ import pulumi_aws as aws
 
 from components.observability.parts import GATEWAY, GRAFANA, Parts, kept
 from components.observability.prometheus import ACCOUNT
+from components.security.statements import iam_governs
 from components.tags import aws_tags
 
 if TYPE_CHECKING:
@@ -124,13 +125,7 @@ def _key_policy(partition: str, account: str, region: str) -> dict[str, Any]:
     return {
         "Version": "2012-10-17",
         "Statement": [
-            {
-                "Sid": "IamGoverns",
-                "Effect": "Allow",
-                "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
-                "Action": "kms:*",
-                "Resource": "*",
-            },
+            iam_governs(partition, account),
             {
                 "Sid": "PrometheusKeepsMetrics",
                 "Effect": "Allow",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.pipelines.airflow_parts import Managed
+from components.security.statements import document, iam_governs, logs_may_use
 from components.tags import aws_tags
 
 CLASSES = {"small": "mw1.small", "medium": "mw1.medium", "large": "mw1.large"}
@@ -80,23 +80,9 @@ class _Mwaa:
 
     def key(self) -> aws.kms.Key:
         """Of its own, for logs may use it, which the bucket's key doesn't allow."""
-        groups = f"arn:{self.partition}:logs:{self.region}:{self.account}:log-group:airflow-{self.name}-*"
-        statements: list[dict[str, Any]] = [
-            {
-                "Sid": "IamGoverns",
-                "Effect": "Allow",
-                "Principal": {"AWS": f"arn:{self.partition}:iam::{self.account}:root"},
-                "Action": "kms:*",
-                "Resource": "*",
-            },
-            {
-                "Sid": "Logs",
-                "Effect": "Allow",
-                "Principal": {"Service": f"logs.{self.region}.amazonaws.com"},
-                "Action": ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
-                "Resource": "*",
-                "Condition": {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
-            },
+        statements = [
+            iam_governs(self.partition, self.account),
+            logs_may_use(self.partition, self.region, self.account, f"airflow-{self.name}-*"),
         ]
         protect = True if self.args.get("protect") else None
         return aws.kms.Key(
@@ -105,7 +91,7 @@ class _Mwaa:
             description=f"Queue, database and logs of {self.name}",
             enable_key_rotation=True,
             deletion_window_in_days=30,
-            policy=_document(statements),
+            policy=document(statements),
             tags=aws_tags(self.tags, self.name),
             opts=pulumi.ResourceOptions.merge(self.child, pulumi.ResourceOptions(protect=protect)),
         )
@@ -133,14 +119,14 @@ class _Mwaa:
         role = aws.iam.Role(
             f"{self.name}-role",
             description=f"Airflow {self.name} and its tasks",
-            assume_role_policy=_document([trust]),
+            assume_role_policy=document([trust]),
             tags=dict(self.tags),
             opts=self.child,
         )
-        document = pulumi.Output.all(self.args["bucket"], self.args["encryption_key"], key.arn).apply(
-            lambda known: _document(self.needs(*known))
+        needs = pulumi.Output.all(self.args["bucket"], self.args["encryption_key"], key.arn).apply(
+            lambda known: document(self.needs(*known))
         )
-        return role, aws.iam.RolePolicy(f"{self.name}-needs", role=role.name, policy=document, opts=self.child)
+        return role, aws.iam.RolePolicy(f"{self.name}-needs", role=role.name, policy=needs, opts=self.child)
 
     def needs(self, bucket: str, bucket_key: str, own_key: str) -> list[dict[str, Any]]:
         objects = f"arn:{self.partition}:s3:::{bucket}"
@@ -230,7 +216,3 @@ def _allow(actions: Sequence[str], *resources: str) -> dict[str, Any]:
         "Action": list(actions),
         "Resource": list(resources) if len(resources) > 1 else resources[0],
     }
-
-
-def _document(statements: Sequence[Mapping[str, Any]]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})

@@ -17,7 +17,7 @@ from components.pipelines.database import PostgresDatabase
 from components.pipelines.database_arguments import DatabaseArgs, check_database, check_prefix, request
 from components.pipelines.database_parts import PORT as DATABASE_PORT
 from components.pipelines.mlflow_pod import PORT as TRACKING_PORT
-from components.security import WorkloadIdentity
+from components.security import WorkloadIdentity, identity_place
 from components.security.traffic import block, namespace, outbound, ports
 
 DEFAULT_PREFIX = "airflow"
@@ -206,14 +206,9 @@ class AirflowDeployment(pulumi.ComponentResource):
         return WorkloadIdentity(
             f"{name}-{account.removeprefix('airflow-')}-identity",
             {
-                "cloud": args["cloud"],
-                "region": args["region"],
-                "cluster_name": args["cluster_name"],
-                "workload_identity_pool": args["workload_identity_pool"],
-                "namespace": args["namespace"],
+                **identity_place(args),
                 "service_account": account,
                 "buckets": buckets,
-                "tags": args.get("tags", {}),
                 **more,
             },
             opts=child,

@@ -17,7 +17,7 @@ from components.pipelines.kubeflow_engine import CONTROLLER
 from components.pipelines.kubeflow_pods import AGENT, GRPC, METADATA, METADATA_SERVICE, METRICS, REST, RUNNER, SCHEDULES
 from components.pipelines.kubeflow_pods import SERVER as SERVER_NAME
 from components.pipelines.mlflow_pod import PORT as TRACKING_PORT
-from components.security import WorkloadIdentity
+from components.security import WorkloadIdentity, identity_place
 from components.security.traffic import api_server, names, namespace, outbound, ports
 
 DEFAULT_PREFIX = "kubeflow"
@@ -116,14 +116,9 @@ class KubeflowPipelines(pulumi.ComponentResource):
         identity = WorkloadIdentity(
             f"{name}-identity",
             {
-                "cloud": args["cloud"],
-                "region": args["region"],
-                "cluster_name": args["cluster_name"],
-                "workload_identity_pool": args["workload_identity_pool"],
-                "namespace": args["namespace"],
+                **identity_place(args),
                 "service_account": RUNNER,
                 "buckets": _prefixes(args),  # type: ignore[typeddict-item]
-                "tags": args.get("tags", {}),
             },
             opts=child,
         )

@@ -15,7 +15,7 @@ from components.pipelines.database import PostgresDatabase
 from components.pipelines.database_arguments import DatabaseArgs, check_database, check_prefix, request
 from components.pipelines.database_parts import PORT as DATABASE_PORT
 from components.pipelines.mlflow_pod import PORT, Server
-from components.security import WorkloadIdentity
+from components.security import WorkloadIdentity, identity_place
 from components.security.traffic import block, namespace, outbound, ports
 
 DEFAULT_PREFIX = "mlflow"
@@ -116,16 +116,11 @@ class MlflowServer(pulumi.ComponentResource):
         identity = WorkloadIdentity(
             f"{name}-identity",
             {
-                "cloud": args["cloud"],
-                "region": args["region"],
-                "cluster_name": args["cluster_name"],
-                "workload_identity_pool": args["workload_identity_pool"],
-                "namespace": args["namespace"],
+                **identity_place(args),
                 "service_account": name,
                 "buckets": [
                     {"bucket": args["bucket"], "prefix": f"{prefix}/", "write": True, "key": args["encryption_key"]}
                 ],
-                "tags": args.get("tags", {}),
                 **database.identity,  # type: ignore[typeddict-item]
             },
             opts=child,

@@ -12,7 +12,7 @@ from components import arguments
 from components.inference.server_arguments import NAME, Refusal, check_image
 from components.pipelines.database_arguments import check_prefix
 from components.pipelines.trigger_pods import POLICY_FILE, Watch, job_template, watch_template
-from components.security import WorkloadIdentity
+from components.security import WorkloadIdentity, identity_place
 from components.security.traffic import block, ports
 from components.training import runs
 from components.training.workers import checked_worker
@@ -281,17 +281,12 @@ def _identity(
     return WorkloadIdentity(
         f"{name}-identity",
         {
-            "cloud": args["cloud"],
-            "region": args["region"],
-            "cluster_name": args["cluster_name"],
-            "workload_identity_pool": args["workload_identity_pool"],
-            "namespace": args["namespace"],
+            **identity_place(args),
             "service_account": name,
             "buckets": [
                 {**common, "prefix": f"{prefix}/", **({"write": True} if write else {})}
                 for prefix, write in prefixes.items()
             ],
-            "tags": args.get("tags", {}),
             **more,  # type: ignore[typeddict-item]
         },
         opts=child,

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
+from components.security import sagemaker
+from components.security.statements import allow, document, through
+
 JOB_PREFIX = "pipelines-"
 """With which SageMaker names the jobs of every pipeline: pipelines-<execution>-<step>-<random>."""
-IMAGE = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.[^/]+/([^:@]+)")
-
-_NETWORK = (
-    # What jobs in a VPC need; EC2 gives none of the descriptions for single resources.
-    # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateProcessingJob API", as remembered
-    "ec2:CreateNetworkInterface",
-    "ec2:CreateNetworkInterfacePermission",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DeleteNetworkInterfacePermission",
-    "ec2:DescribeDhcpOptions",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSecurityGroups",
-    "ec2:DescribeSubnets",
-    "ec2:DescribeVpcs",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +31,6 @@ class Place:
     def arn(self, service: str, resource: str) -> str:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
-    def through(self, service: str) -> dict[str, Any]:
-        """The condition that a key is used on behalf of one service only."""
-        return {"StringLike": {"kms:ViaService": f"{service}.{self.region}.amazonaws.com*"}}
-
 
 def execution_role(
     place: Place,
@@ -65,8 +47,8 @@ def execution_role(
         tags=dict(tags),
         opts=child,
     )
-    document = pulumi.Output.all(bucket, key, role.arn).apply(lambda known: _document(_needs(place, *known)))
-    return role, aws.iam.RolePolicy(f"{place.name}-needs", role=role.name, policy=document, opts=child)
+    policy = pulumi.Output.all(bucket, key, role.arn).apply(lambda known: document(_needs(place, *known)))
+    return role, aws.iam.RolePolicy(f"{place.name}-needs", role=role.name, policy=policy, opts=child)
 
 
 def starting_role(
@@ -84,15 +66,15 @@ def starting_role(
         tags=dict(tags),
         opts=child,
     )
-    document = pulumi.Output.all(pipeline.arn, key).apply(
-        lambda known: _document(
+    policy = pulumi.Output.all(pipeline.arn, key).apply(
+        lambda known: document(
             [
-                _allow("sagemaker:StartPipelineExecution", known[0]),
-                {**_allow("kms:Decrypt", known[1]), "Condition": place.through("scheduler")},
+                allow("sagemaker:StartPipelineExecution", known[0]),
+                through("scheduler", place.region, allow("kms:Decrypt", known[1])),
             ]
         )
     )
-    return role, aws.iam.RolePolicy(f"{place.name}-schedule", role=role.name, policy=document, opts=child)
+    return role, aws.iam.RolePolicy(f"{place.name}-schedule", role=role.name, policy=policy, opts=child)
 
 
 def _trusts(service: str, place: Place) -> str:
@@ -102,7 +84,7 @@ def _trusts(service: str, place: Place) -> str:
         "Action": "sts:AssumeRole",
         "Condition": {"StringEquals": {"aws:SourceAccount": place.account}},  # not for another account's pipelines
     }
-    return _document([statement])
+    return document([statement])
 
 
 def _needs(place: Place, bucket: str, key: str, role: str) -> list[dict[str, Any]]:
@@ -112,62 +94,33 @@ def _needs(place: Place, bucket: str, key: str, role: str) -> list[dict[str, Any
     jobs = [place.arn("sagemaker", f"{kind}/{JOB_PREFIX}*") for kind in ("processing-job", "training-job")]
     groups = [place.arn("logs", f"log-group:/aws/sagemaker/{kind}Jobs*") for kind in ("Processing", "Training")]
     return [
-        _allow(
+        allow(
             "sagemaker:AddTags sagemaker:CreateProcessingJob sagemaker:CreateTrainingJob "
             "sagemaker:DescribeProcessingJob sagemaker:DescribeTrainingJob "
             "sagemaker:StopProcessingJob sagemaker:StopTrainingJob",
             *jobs,
         ),
         {
-            **_allow("iam:PassRole", role),
+            **allow("iam:PassRole", role),
             "Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
         },
         {
-            **_allow("s3:ListBucket", objects),
+            **allow("s3:ListBucket", objects),
             "Condition": {"StringLike": {"s3:prefix": [f"{prefix}/*" for prefix in both]}},
         },
-        _allow("s3:GetObject", *(f"{objects}/{prefix}/*" for prefix in both)),
-        _allow(
+        allow("s3:GetObject", *(f"{objects}/{prefix}/*" for prefix in both)),
+        allow(
             "s3:PutObject s3:DeleteObject s3:AbortMultipartUpload",
             *(f"{objects}/{prefix}/*" for prefix in place.writes),
         ),
-        {**_allow("kms:Decrypt kms:GenerateDataKey", key), "Condition": place.through("s3")},
+        through("s3", place.region, allow("kms:Decrypt kms:GenerateDataKey", key)),
         # SageMaker grants the volumes of instances the key, by the role.
         {
-            **_allow("kms:CreateGrant kms:DescribeKey", key),
+            **allow("kms:CreateGrant kms:DescribeKey", key),
             "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
         },
-        _allow(
-            "ecr:BatchGetImage ecr:GetDownloadUrlForLayer ecr:BatchCheckLayerAvailability",
-            *_repositories(place.partition, place.images),
-        ),
-        _allow("ecr:GetAuthorizationToken", "*"),
-        _allow("logs:CreateLogGroup logs:CreateLogStream logs:DescribeLogStreams logs:PutLogEvents", *groups),
-        {
-            **_allow("cloudwatch:PutMetricData", "*"),
-            "Condition": {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
-        },
-        _allow(" ".join(_NETWORK), "*"),
+        *sagemaker.pulls(*sorted({sagemaker.repository(place.partition, image) for image in place.images})),
+        allow("logs:CreateLogGroup logs:CreateLogStream logs:DescribeLogStreams logs:PutLogEvents", *groups),
+        sagemaker.measures(),
+        sagemaker.in_network(),
     ]  # fmt: skip
-
-
-def _repositories(partition: str, images: Iterable[str]) -> list[str]:
-    found = []
-    for image in images:
-        match = IMAGE.match(image)
-        assert match is not None, "checked with the other arguments"
-        found.append(f"arn:{partition}:ecr:{match[2]}:{match[1]}:repository/{match[3]}")
-    return sorted(set(found))
-
-
-def _allow(actions: str, *resources: str) -> dict[str, Any]:
-    named = actions.split()
-    return {
-        "Effect": "Allow",
-        "Action": named if len(named) > 1 else named[0],
-        "Resource": list(resources) if len(resources) > 1 else resources[0],
-    }
-
-
-def _document(statements: Sequence[Mapping[str, Any]]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})

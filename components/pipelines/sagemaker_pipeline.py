@@ -11,7 +11,8 @@ from components.inference.server_arguments import Refusal
 from components.pipelines import sagemaker_definition, sagemaker_identity
 from components.pipelines.database_arguments import check_prefix
 from components.pipelines.sagemaker_definition import Own
-from components.pipelines.sagemaker_identity import IMAGE, Place
+from components.pipelines.sagemaker_identity import Place
+from components.security import sagemaker
 from components.tags import aws_tags
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -89,26 +90,8 @@ class SageMakerPipeline(pulumi.ComponentResource):
             writes=args["write_prefixes"],
         )
         role, policy = sagemaker_identity.execution_role(place, args["bucket"], args["encryption_key"], tags, child)
-        group = aws.ec2.SecurityGroup(
-            name,
-            region=region,
-            vpc_id=args["network_id"],
-            description="Jobs of a SageMaker pipeline",
-            revoke_rules_on_delete=True,
-            tags=aws_tags(tags, name),
-            opts=child,
-        )
-        outside = aws.vpc.SecurityGroupEgressRule(
-            f"{name}-https",
-            region=region,
-            security_group_id=group.id,
-            description="HTTPS to S3 and other services of AWS",
-            cidr_ipv4="0.0.0.0/0",
-            ip_protocol="tcp",
-            from_port=443,
-            to_port=443,
-            tags=aws_tags(tags, f"{name}-https"),
-            opts=child,
+        group, outside = sagemaker.security_group(
+            name, region, args["network_id"], "Jobs of a SageMaker pipeline", tags, child
         )
         filled = pulumi.Output.all(
             role=role.arn,
@@ -188,7 +171,7 @@ def _check(name: str, args: SageMakerPipelineArgs) -> tuple[dict[str, Any], list
         {one for step in sagemaker_definition.steps(definition) for one in sagemaker_definition.images_of(step)}
     )
     for image in images:
-        if not IMAGE.match(image):
+        if not sagemaker.IMAGE.match(image):
             refuse(
                 "definition", image, "SageMaker pulls from ECR: <account>.dkr.ecr.<region>.amazonaws.com/<repository>"
             )

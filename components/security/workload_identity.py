@@ -1,7 +1,8 @@
 """WorkloadIdentity: a Kubernetes service account that may use just its buckets, on either cloud, without a key."""
 
 import re
-from typing import NotRequired, Optional, TypedDict
+from collections.abc import Mapping
+from typing import Any, NotRequired, Optional, TypedDict
 
 import pulumi
 
@@ -54,6 +55,29 @@ class WorkloadIdentityArgs(TypedDict):
     Cloud SQL. Their own service account then needs what `annotations` gives. Default false."""
     tags: NotRequired[dict[str, str]]
     """Tags of the role on AWS."""
+
+
+class IdentityPlace(TypedDict):
+    """What identities of one component have in common."""
+
+    cloud: str
+    region: str
+    cluster_name: pulumi.Input[str]
+    workload_identity_pool: pulumi.Input[str]
+    namespace: str
+    tags: dict[str, str]
+
+
+def identity_place(args: Mapping[str, Any]) -> IdentityPlace:
+    """Arguments of an identity, from those of a component in a cluster, which have them by the same names."""
+    return {
+        "cloud": args["cloud"],
+        "region": args["region"],
+        "cluster_name": args["cluster_name"],
+        "workload_identity_pool": args["workload_identity_pool"],
+        "namespace": args["namespace"],
+        "tags": args.get("tags") or {},
+    }
 
 
 class WorkloadIdentity(pulumi.ComponentResource):

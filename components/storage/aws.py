@@ -1,12 +1,12 @@
 """TieredStorage on AWS: S3, EFS and FSx for Lustre under one KMS key."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
+from components.security.statements import document, iam_governs
 from components.storage import limits, s3
 from components.storage.volumes import OWNER, Storage, Volume
 from components.tags import aws_tags
@@ -63,13 +63,6 @@ class _AwsStorage:
 
     def key(self, name: str, region: str, what: str, statements: Sequence[Mapping[str, Any]] = ()) -> aws.kms.Key:
         """A key that the account's IAM policies govern; `statements` allow what those cannot."""
-        govern = {
-            "Sid": "IamGoverns",
-            "Effect": "Allow",
-            "Principal": {"AWS": f"arn:{self.partition}:iam::{self.account}:root"},
-            "Action": "kms:*",
-            "Resource": "*",
-        }
         key = aws.kms.Key(
             name,
             region=region,
@@ -77,7 +70,7 @@ class _AwsStorage:
             enable_key_rotation=True,
             # The longest time in which a deletion can be taken back: without the key all data is lost.
             deletion_window_in_days=30,
-            policy=json.dumps({"Version": "2012-10-17", "Statement": [govern, *statements]}),
+            policy=document([iam_governs(self.partition, self.account), *statements]),
             tags=aws_tags(self.tags, name),
             opts=self.opts(protect=self.protect),
         )

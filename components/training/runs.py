@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.security import WorkloadIdentity
+from components.security import WorkloadIdentity, identity_place
 from components.training import ray_pods
 from components.training.blueprints import METRICS
 from components.training.commands import OUTPUT, OWN_SETTINGS
@@ -93,14 +93,9 @@ def identity(name: str, args: Mapping[str, Any], writes: str, child: pulumi.Reso
     return WorkloadIdentity(
         f"{name}-identity",
         {
-            "cloud": args["cloud"],
-            "region": args["region"],
-            "cluster_name": args["cluster_name"],
-            "workload_identity_pool": args["workload_identity_pool"],
-            "namespace": args["namespace"],
+            **identity_place(args),
             "service_account": name,
             "buckets": accesses,
-            "tags": args.get("tags") or {},
         },
         opts=child,
     )
