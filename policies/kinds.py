@@ -92,3 +92,6 @@ GCP_SERVICE_ACCOUNT_KEY = "gcp:serviceaccount/key:Key"
 # Money
 AWS_BUDGET = "aws:budgets/budget:Budget"
 GCP_BUDGET = "gcp:billing/budget:Budget"
+
+DATA_STORES = (S3_BUCKET, GCS_BUCKET, EFS, FSX_LUSTRE, FILESTORE, GCP_LUSTRE, RDS, CLOUD_SQL)
+"""What holds data that cannot be made again."""

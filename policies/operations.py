@@ -59,17 +59,7 @@ DATA_CLASS = "data-class"
     parameters={"classes": {"eu": ["aws:eu-*", "gcp:europe-*"], "us": ["aws:us-*", "gcp:us-*"]}},
 )
 def data_stays_where_it_may_be(inventory: Inventory, parameters: Parameters) -> Iterator[Violation]:
-    stores = {
-        kinds.S3_BUCKET,
-        kinds.GCS_BUCKET,
-        kinds.EFS,
-        kinds.FSX_LUSTRE,
-        kinds.FILESTORE,
-        kinds.GCP_LUSTRE,
-        kinds.RDS,
-        kinds.CLOUD_SQL,
-    }
-    for store in managed(inventory, *stores):
+    for store in managed(inventory, *kinds.DATA_STORES):
         tags = tags_of(store, inventory)
         data_class = tags.get(DATA_CLASS) if isinstance(tags, Mapping) else None
         if not isinstance(data_class, str) or unclear(data_class):

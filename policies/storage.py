@@ -125,14 +125,7 @@ def buckets_have_a_second_copy(inventory: Inventory, _: Parameters) -> Iterator[
 
 
 _STATEFUL = (
-    kinds.S3_BUCKET,
-    kinds.GCS_BUCKET,
-    kinds.EFS,
-    kinds.FSX_LUSTRE,
-    kinds.FILESTORE,
-    kinds.GCP_LUSTRE,
-    kinds.RDS,
-    kinds.CLOUD_SQL,
+    *kinds.DATA_STORES,
     kinds.KMS_KEY,
     kinds.CRYPTO_KEY,
     kinds.EKS_CLUSTER,

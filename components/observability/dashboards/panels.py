@@ -28,6 +28,8 @@ missing, all is chosen, which matches what is missing."""
 WINDOW = "$__rate_interval"
 
 GREEN, YELLOW, RED, BLUE = "green", "#EAB839", "red", "blue"
+BUDGET_LEFT: Mapping[str, Any] = {"lines": {0: YELLOW, 0.25: GREEN}, "good": RED}
+"""Colors of what is left of an error budget, of a panel: spent, nearly spent, enough."""
 NAMES = {
     "fleet": "Fleet",
     "training": "Training",

@@ -6,6 +6,7 @@ from typing import Any
 
 from components.observability.dashboards.panels import (
     BLUE,
+    BUDGET_LEFT,
     RED,
     WHERE,
     WINDOW,
@@ -78,8 +79,7 @@ def build(runbooks: str) -> dict[str, Any]:
                         "Of the time in 30 days in which pipelines may be late.",
                         "percentunit",
                         f'min({REMAINING}{{{WHERE},objective="pipeline-freshness"}})',
-                        lines={0: YELLOW, 0.25: "green"},
-                        good=RED,
+                        **BUDGET_LEFT,
                     ),
                 ],
                 [alerts("models", runbooks)],

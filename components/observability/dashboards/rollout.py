@@ -7,6 +7,7 @@ from typing import Any
 from components.observability import vocabulary
 from components.observability.dashboards.panels import (
     BLUE,
+    BUDGET_LEFT,
     RED,
     WHERE,
     WINDOW,
@@ -69,8 +70,7 @@ def build(runbooks: str) -> dict[str, Any]:
                         "Of what rollouts may break in 30 days. Alert: RolloutAvailabilityBurn.",
                         "percentunit",
                         f'min({REMAINING}{{{_IN},objective="rollout-availability"}})',
-                        lines={0: YELLOW, 0.25: "green"},
-                        good=RED,
+                        **BUDGET_LEFT,
                     ),
                 ],
                 [alerts("models", runbooks)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from components.observability.dashboards.panels import (
+    BUDGET_LEFT,
     RED,
     WHERE,
     WINDOW,
@@ -80,8 +81,7 @@ def build(runbooks: str) -> dict[str, Any]:
                         "Of all promises, of 30 days; below 0 it is spent, and rollouts should wait.",
                         "percentunit",
                         f'min({REMAINING}{{{WHERE},objective=~"{_PROMISES}"}})',
-                        lines={0: YELLOW, 0.25: "green"},
-                        good=RED,
+                        **BUDGET_LEFT,
                     ),
                 ],
                 [alerts("serving", runbooks)],
@@ -95,8 +95,7 @@ def build(runbooks: str) -> dict[str, Any]:
                         f"sort(min by (objective, cluster, namespace, model, envoy_cluster_name)"
                         f' ({REMAINING}{{{_IN},objective=~"{_PROMISES}"}}))',
                         ("objective", "cluster", "namespace", "model", "envoy_cluster_name"),
-                        lines={0: YELLOW, 0.25: "green"},
-                        good=RED,
+                        **BUDGET_LEFT,
                         width=12,
                     ),
                     lines(

@@ -7,12 +7,13 @@ import copy
 import functools
 import json
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.servers import serving
 
 TOKEN = "of-this-pod"
 ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/gateway/httproutes/"
@@ -66,15 +67,8 @@ class ApiServer:
 
             def log_message(self, *_: Any) -> None: ...
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with serving(Handler) as url:
+            yield url
 
     def _refused(self, handler: BaseHTTPRequestHandler) -> tuple[int, Any] | None:
         if self.fail:
