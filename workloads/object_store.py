@@ -1,10 +1,11 @@
-"""Reads objects from where a URL says they are: the one place where workloads meet obstore and its ways to fail."""
+"""Objects where a URL says they are: the one place where workloads meet obstore and its ways to fail."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 SCHEMES = ("file", "s3", "gs", "az")
@@ -62,6 +63,43 @@ class ObjectStore:
             # A range may not be empty.
             found = self._get(self._store, key, options={"range": (start, end)} if end > start else {"head": True})
             return (found.bytes() if end > start else b""), found.meta["size"]
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Write an object, of bytes or a local file, in place of one that is there."""
+        import obstore
+
+        with self._failures(key):
+            obstore.put(self._store, key, data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object that must not be there yet; False, and nothing is changed, if it is."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._failures(key):
+            try:
+                obstore.put(self._store, key, data, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def below(self, prefix: str = "") -> tuple[list[str], list[str]]:
+        """The next parts of the keys below a prefix: of those that have more than one, and of objects themselves."""
+        import obstore
+
+        with self._failures(prefix):
+            found = obstore.list_with_delimiter(self._store, f"{prefix}/" if prefix else None)
+            paths = [str(path) for path in found["common_prefixes"]], [str(one["path"]) for one in found["objects"]]
+        deeper, objects = ([path.strip("/").rpartition("/")[2] for path in each] for each in paths)
+        return deeper, objects
+
+    def objects(self, prefix: str = "") -> list[dict[str, Any]]:
+        """All objects below a prefix, however deep, with `path`, `size` and `e_tag`."""
+        import obstore
+
+        with self._failures(prefix):
+            pages = obstore.list(self._store, f"{prefix}/" if prefix else None)
+            return [dict(found) for page in pages for found in page]
 
     @contextlib.contextmanager
     def _failures(self, key: str) -> Iterator[None]:

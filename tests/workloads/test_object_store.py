@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.images import laid_out, run
 from workloads.object_store import EXPECTED, Missing, ObjectStore
 
 ROOT = Path(__file__).parents[2]
@@ -17,25 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_serving_image_has_every_module_that_a_fetch_imports(tmp_path: Path) -> None:
     dockerfile = (ROOT / "workloads/serving/Dockerfile").read_text()
-    for names, target in re.findall(r"^COPY (workloads\S*(?: workloads\S*)*) /opt/ai-cloud/(\S+)$", dockerfile, re.M):
-        for name in names.split():
-            if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, tmp_path / target)
-            else:
-                (tmp_path / target).mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, tmp_path / target)
-
-    command = [sys.executable, "-P", "-c", "import workloads.serving.fetch as f; print(f.__file__)"]
-    found = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert found.stdout.strip() == str(tmp_path / "workloads/serving/fetch.py"), found.stderr
+    found = run(laid_out(dockerfile, tmp_path), "import workloads.serving.fetch as f; print(f.__file__)")
+    assert found.strip() == str(tmp_path / "workloads/serving/fetch.py")
 
 
 def test_objects_are_read_whole_in_part_and_not_at_all(tmp_path: Path) -> None:

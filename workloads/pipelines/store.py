@@ -64,7 +64,7 @@ class Store(Protocol):
     def write(self, name: str, data: bytes) -> None:
         """A document, in place of one that is there."""
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create(self, key: str, data: bytes) -> bool:
         """A document that must not be there yet; False, and nothing is changed, if it is."""
 
     def keep(self, root: Path, name: str) -> None:
@@ -105,8 +105,8 @@ class Directory:
         with self._written(name, data) as (new, target):
             os.replace(new, target)
 
-    def create(self, name: str, data: bytes) -> bool:
-        with self._written(name, data) as (new, target):
+    def create(self, key: str, data: bytes) -> bool:
+        with self._written(key, data) as (new, target):
             try:
                 # Unlike a rename, it leaves what is there.
                 os.link(new, target)
@@ -170,23 +170,20 @@ class Bucket(ObjectStore):
         return bytes(data)
 
     def write(self, name: str, data: bytes) -> None:
-        self._put(name, data)
+        self.put(name, data)
 
-    def create(self, name: str, data: bytes) -> bool:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
+    def put(self, key: str, data: bytes | Path) -> None:
+        with _told():
+            super().put(key, data)
 
-        with self._told(name):
-            try:
-                obstore.put(self._store, name, data, mode="create")
-            except AlreadyExistsError:
-                return False
-        return True
+    def create(self, key: str, data: bytes) -> bool:
+        with _told():
+            return super().create(key, data)
 
     def keep(self, root: Path, name: str) -> None:
         for file in tree(root):
             key = f"{name}/{file.path}".rstrip("/")
-            self._put(key, root / file.path if file.path else root)
+            self.put(key, root / file.path if file.path else root)
 
     def have(self, name: str, files: tuple[File, ...], directory: Path) -> Path:
         target = directory / name.rpartition("/")[2]
@@ -196,25 +193,13 @@ class Bucket(ObjectStore):
         return target
 
     def children(self, name: str) -> list[str]:
-        import obstore
+        with _told():
+            deeper, objects = self.below(name)
+        return sorted([*deeper, *objects])
 
-        with self._told(name):
-            found = obstore.list_with_delimiter(self._store, f"{name}/" if name else None)
-            paths: list[Any] = [*found["common_prefixes"], *(item["path"] for item in found["objects"])]
-            return sorted(str(path).strip("/").rpartition("/")[2] for path in paths)
-
-    def _put(self, name: str, data: bytes | Path) -> None:
-        import obstore
-
-        with self._told(name):
-            obstore.put(self._store, name, data)
-
-    def objects(self) -> list[dict[str, Any]]:
-        """All there is, with `path`, `size` and `e_tag`."""
-        import obstore
-
-        with self._told(""):
-            return [dict(item) for page in obstore.list(self._store) for item in page]
+    def objects(self, prefix: str = "") -> list[dict[str, Any]]:
+        with _told():
+            return super().objects(prefix)
 
     def copy(self, file: File, path: Path) -> None:
         """Read an object into a local file. StoreFailed where it is not what `file` says, if that has a sha256."""
@@ -232,13 +217,13 @@ class Bucket(ObjectStore):
         if file.sha256 and hasher.hexdigest() != file.sha256:
             raise StoreFailed(f"{self.place(file.path)}: its sha256 is {hasher.hexdigest()}, expected {file.sha256}")
 
-    @contextlib.contextmanager
-    def _told(self, name: str) -> Iterator[None]:
-        try:
-            with self._failures(name):
-                yield
-        except (Missing, Unreachable) as error:
-            raise StoreFailed(f"{error}: it cannot be written or listed") from None
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (Missing, Unreachable) as error:
+        raise StoreFailed(f"{error}: it cannot be written or listed") from None
 
 
 def as_files(found: Mapping[str, Any]) -> tuple[File, ...]:

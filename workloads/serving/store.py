@@ -74,23 +74,13 @@ class Bucket(ObjectStore):
         except ValueError as error:
             raise ArgumentError(f"--repository {url!r}: {error}") from None
 
-    def put(self, key: str, file: Path) -> None:
-        import obstore
-
-        with _failures("it cannot be written"), self._failures(key):
-            obstore.put(self._store, key, file)
+    def put(self, key: str, data: bytes | Path) -> None:
+        with _failures("it cannot be written"):
+            super().put(key, data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object that must not be there yet; False if it is."""
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
-        with _failures("it cannot be written"), self._failures(key):
-            try:
-                obstore.put(self._store, key, data, mode="create")
-            except AlreadyExistsError:
-                return False
-        return True
+        with _failures("it cannot be written"):
+            return super().create(key, data)
 
     def find(self, key: str, largest: int) -> bytes | None:
         """An object, None if there is none; of one with more than `largest` bytes, nothing."""
@@ -102,11 +92,8 @@ class Bucket(ObjectStore):
 
     def names(self, prefix: str) -> list[str]:
         """The next parts of the keys below a prefix that have more than one."""
-        import obstore
-
-        with _failures("it cannot be listed"), self._failures(prefix):
-            found = obstore.list_with_delimiter(self._store, f"{prefix}/")["common_prefixes"]
-            return [str(path).strip("/").rpartition("/")[2] for path in found]
+        with _failures("it cannot be listed"):
+            return self.below(prefix)[0]
 
 
 @contextlib.contextmanager

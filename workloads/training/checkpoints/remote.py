@@ -35,13 +35,7 @@ LARGEST_MARKER = 2**26
 
 
 class Bucket(ObjectStore):
-    """An object store that is written too. Raises Missing and Unreachable."""
-
-    def put(self, key: str, data: bytes | Path) -> None:
-        import obstore
-
-        with self._failures(key):
-            obstore.put(self._store, key, data)
+    """An object store with checkpoints in it. Raises Missing and Unreachable."""
 
     def delete(self, keys: Iterable[str]) -> None:
         import obstore
@@ -52,20 +46,11 @@ class Bucket(ObjectStore):
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Bytes of each object below a prefix, by key."""
-        import obstore
-
-        with self._failures(prefix):
-            return {
-                str(found["path"]): found["size"] for page in obstore.list(self._store, f"{prefix}/") for found in page
-            }
+        return {str(found["path"]): found["size"] for found in self.objects(prefix)}
 
     def names(self) -> list[str]:
         """The first parts of the keys that have more than one."""
-        import obstore
-
-        with self._failures(""):
-            found = obstore.list_with_delimiter(self._store)["common_prefixes"]
-            return [str(prefix).strip("/") for prefix in found]
+        return self.below()[0]
 
     def download(self, key: str, path: Path) -> None:
         """An object's bytes into a file, on the medium."""
