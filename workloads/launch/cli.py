@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from workloads.launch.errors import LaunchError
 from workloads.launch.jobs import start, tell
-from workloads.launch.kubernetes import Api
+from workloads.launch.kubernetes import Cluster
 
 REPORT = "MONITORING_REPORT"
 """What workloads.monitoring's hook is told: the report that says why. The same report starts one run."""
@@ -51,7 +51,7 @@ def _add_cronjob(command: argparse.ArgumentParser) -> None:
 
 def _job(options: argparse.Namespace) -> None:
     reason = options.reason or os.environ.get(REPORT) or f"at {time.time():.0f}"
-    name, now = start(Api.within(), options.namespace, options.cronjob, reason)
+    name, now = start(Cluster.of_this_pod(), options.namespace, options.cronjob, reason)
     print(f"{name}: {'started' if now else 'was started before'}", flush=True)
 
 
@@ -59,7 +59,7 @@ def _follow(options: argparse.Namespace) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    api = Api.within()
+    api = Cluster.of_this_pod()
 
     def say(job: str, end: str) -> None:
         told = {**os.environ, "LAUNCH_JOB": job, "LAUNCH_END": end}

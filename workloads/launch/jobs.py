@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from workloads.launch.kubernetes import Api, Conflict
+from workloads.launch.kubernetes import Cluster, Conflict
 
 MANUAL = "cronjob.kubernetes.io/instantiate"
 STARTED_BY, TOLD = "aicloud.dev/started-by", "aicloud.dev/told"
@@ -19,7 +19,7 @@ LONGEST = 63
 """Characters of a Job's name, of which pods take five more and a dash."""
 
 
-def start(api: Api, namespace: str, cronjob: str, reason: str) -> tuple[str, bool]:
+def start(api: Cluster, namespace: str, cronjob: str, reason: str) -> tuple[str, bool]:
     """Name of the Job for a reason, and whether it was started now: the same reason again starts nothing.
 
     Nor does any reason while a run of the CronJob is under way, whoever started it: then that one's name is returned.
@@ -64,7 +64,7 @@ def name_of(cronjob: str, reason: str) -> str:
     return f"{cronjob[: LONGEST - 6 - len(digest) - 1].rstrip('-')}-{digest}"
 
 
-def tell(api: Api, namespace: str, cronjob: str, say: Callable[[str, str], None]) -> list[str]:
+def tell(api: Cluster, namespace: str, cronjob: str, say: Callable[[str, str], None]) -> list[str]:
     """Say of each Job that a trigger started and that has ended: its name, and `Complete` or `Failed`; each once.
 
     It is noted afterwards, so that it is said twice rather than never. Raises LaunchError.
@@ -81,7 +81,7 @@ def tell(api: Api, namespace: str, cronjob: str, say: Callable[[str, str], None]
     return said
 
 
-def _jobs(api: Api, namespace: str, cronjob: str) -> Iterator[dict[str, Any]]:
+def _jobs(api: Cluster, namespace: str, cronjob: str) -> Iterator[dict[str, Any]]:
     for job in api.get(f"/apis/batch/v1/namespaces/{namespace}/jobs").get("items", []):
         owners = job["metadata"].get("ownerReferences", [])
         if any(owner["kind"] == "CronJob" and owner["name"] == cronjob for owner in owners):

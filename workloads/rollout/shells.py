@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from typing import Protocol
+from urllib.parse import quote
 
+from workloads import json_http
 from workloads.rollout.errors import Fenced, RoutingError, ShellFailed
 from workloads.rollout.routing import Fence
 
@@ -121,61 +119,7 @@ class LocalRoute:
         )
 
 
-class JsonClient:
-    """JSON over HTTP(S), a connection a request: these are a few a minute."""
+class JsonClient(json_http.JsonClient):
+    """Of the router, of Prometheus, of the versions' servers."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout_s: float,
-        headers: Mapping[str, str] | None = None,
-        context: ssl.SSLContext | None = None,
-    ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise RoutingError(f"{url!r}: expected http://HOST:PORT or https://HOST:PORT")
-        self.url, self._timeout_s, self._context = url.rstrip("/"), timeout_s, context
-        self._parts, self._headers = parts, dict(headers or {})
-
-    def ask(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, dict[str, Any]]:
-        """Status and answer. Raises ShellFailed where there is none, or it is no JSON object."""
-        made: http.client.HTTPConnection
-        host, port = self._parts.hostname or "", self._parts.port
-        if self._parts.scheme == "https":
-            made = http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._context)
-        else:
-            made = http.client.HTTPConnection(host, port, timeout=self._timeout_s)
-        sent = {"Content-Type": "application/json", "Accept": "application/json", **self._headers, **(headers or {})}
-        try:
-            made.request(method, self._parts.path.rstrip("/") + path, None if body is None else json.dumps(body), sent)
-            response = made.getresponse()
-            status, text = response.status, response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise ShellFailed(f"{self.url}{path}: {error or type(error).__name__}") from error
-        finally:
-            made.close()
-        try:
-            said = json.loads(text or b"{}")
-        except ValueError:
-            said = {"error": text.decode(errors="replace")[:300]}
-            if status < 400:
-                raise ShellFailed(f"{self.url}{path}: {status}: no JSON: {said['error']!r}") from None
-        if not isinstance(said, dict):
-            raise ShellFailed(f"{self.url}{path}: {status}: no JSON object: {said!r:.200}")
-        return status, said
-
-    def get(self, path: str) -> dict[str, Any]:
-        status, said = self.ask("GET", path)
-        if status != 200:
-            raise ShellFailed(f"{self.url}{path}: {status}: {said.get('error') or said.get('message')}")
-        return said
-
-    def says(self, path: str) -> bool:
-        """Whether it answers 200."""
-        try:
-            return self.ask("GET", path)[0] == 200
-        except ShellFailed:
-            return False
+    wrong, failed = RoutingError, ShellFailed

@@ -14,11 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.launch import jobs
+from workloads.launch import jobs, kubernetes
 from workloads.launch.cli import main, parser
 from workloads.launch.errors import LaunchError
 from workloads.launch.jobs import LONGEST, name_of, start, tell
-from workloads.launch.kubernetes import Api
 
 
 class Cluster:
@@ -59,7 +58,7 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture
-def api(cluster: Cluster, tmp_path: Path) -> Iterator[Api]:
+def api(cluster: Cluster, tmp_path: Path) -> Iterator[kubernetes.Cluster]:
     class Handler(BaseHTTPRequestHandler):
         def respond(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
@@ -76,16 +75,15 @@ def api(cluster: Cluster, tmp_path: Path) -> Iterator[Api]:
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    token = tmp_path / "token"
-    token.write_text("secret")
+    (tmp_path / "token").write_text("secret")
     try:
-        yield Api(f"http://127.0.0.1:{server.server_port}", token)
+        yield kubernetes.Cluster(f"http://127.0.0.1:{server.server_port}", account=tmp_path)
     finally:
         server.shutdown()
         server.server_close()
 
 
-def test_a_job_is_the_cronjobs_template_and_its_own(api: Api, cluster: Cluster) -> None:
+def test_a_job_is_the_cronjobs_template_and_its_own(api: kubernetes.Cluster, cluster: Cluster) -> None:
     name, now = start(api, "training", "retrain", "report-1.json")
     assert now
     job = cluster.jobs[name]
@@ -95,7 +93,9 @@ def test_a_job_is_the_cronjobs_template_and_its_own(api: Api, cluster: Cluster) 
     assert {authorization for _, _, authorization in cluster.asked} == {"Bearer secret"}
 
 
-def test_the_same_reason_starts_one_run_and_another_waits_for_its_end(api: Api, cluster: Cluster) -> None:
+def test_the_same_reason_starts_one_run_and_another_waits_for_its_end(
+    api: kubernetes.Cluster, cluster: Cluster
+) -> None:
     name, _ = start(api, "training", "retrain", "one")
     assert start(api, "training", "retrain", "one") == (name, False)
     assert start(api, "training", "retrain", "two") == (name, False), "one is under way"
@@ -106,13 +106,13 @@ def test_the_same_reason_starts_one_run_and_another_waits_for_its_end(api: Api, 
     assert other != name
 
 
-def test_a_scheduled_run_counts_as_under_way(api: Api, cluster: Cluster) -> None:
+def test_a_scheduled_run_counts_as_under_way(api: kubernetes.Cluster, cluster: Cluster) -> None:
     cluster.cronjob["status"] = {"active": [{"name": "retrain-28512"}]}
     assert start(api, "training", "retrain", "one") == ("retrain-28512", False)
     assert not cluster.jobs
 
 
-def test_an_end_is_told_once_and_only_of_runs_that_a_trigger_started(api: Api, cluster: Cluster) -> None:
+def test_an_end_is_told_once_and_only_of_runs_that_a_trigger_started(api: kubernetes.Cluster, cluster: Cluster) -> None:
     name, _ = start(api, "training", "retrain", "one")
     owner = [{"kind": "CronJob", "name": "retrain"}]
     cluster.jobs["retrain-28512"] = {"metadata": {"name": "retrain-28512", "ownerReferences": owner}}
@@ -125,7 +125,7 @@ def test_an_end_is_told_once_and_only_of_runs_that_a_trigger_started(api: Api, c
     assert said == [(name, "Failed")]
 
 
-def test_killed_before_it_is_noted_it_is_told_again(api: Api, cluster: Cluster) -> None:
+def test_killed_before_it_is_noted_it_is_told_again(api: kubernetes.Cluster, cluster: Cluster) -> None:
     name, _ = start(api, "training", "retrain", "one")
     cluster.end(name)
     said: list[str] = []
@@ -137,7 +137,7 @@ def test_killed_before_it_is_noted_it_is_told_again(api: Api, cluster: Cluster) 
     assert said == [name, name]
 
 
-def test_a_refusal_is_told_with_the_servers_words(api: Api, cluster: Cluster) -> None:
+def test_a_refusal_is_told_with_the_servers_words(api: kubernetes.Cluster, cluster: Cluster) -> None:
     cluster.fails = {"POST"}
     with pytest.raises(LaunchError, match=r"POST .*/jobs: 403: .*forbidden"):
         start(api, "training", "retrain", "one")
@@ -157,12 +157,14 @@ def test_outside_of_a_cluster_it_says_so(capsys: pytest.CaptureFixture[str], mon
     assert "expected to run in a pod" in capsys.readouterr().err
 
 
-def test_follow_tells_by_a_command(api: Api, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_follow_tells_by_a_command(
+    api: kubernetes.Cluster, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, _ = start(api, "training", "retrain", "one")
     cluster.end(name)
     heard = tmp_path / "heard"
     stop = threading.Event()
-    monkeypatch.setattr("workloads.launch.cli.Api.within", lambda: api)
+    monkeypatch.setattr("workloads.launch.cli.Cluster.of_this_pod", lambda: api)
     monkeypatch.setattr("workloads.launch.cli.threading.Event", lambda: stop)
     monkeypatch.setattr("workloads.launch.cli.signal.signal", lambda *_: None)
     monkeypatch.setattr(stop, "wait", lambda _: stop.set())
