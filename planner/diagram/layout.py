@@ -99,7 +99,7 @@ class _Layout:
         clouds = _flex("row" if beside else "column", gap=GAP if beside else CHANNEL)
         clouds.add(*(self._cloud(cloud, own, beside) for cloud, own in zip(self.picture.clouds, rows, strict=True)))
         page.add(head, clouds, *self._legend())
-        page.node.compute_layout(use_rounding=True)
+        page.node.compute_layout(use_rounding=False)
         shapes = tuple(_shapes(page, 0, 0, ""))
         outer = page.node.get_box()
         lines = routes.route(self.picture.flows, {shape.box.id: shape for shape in shapes})
@@ -343,7 +343,7 @@ def _shapes(item: _Item, left: float, top: float, parent: str) -> Iterator[Shape
     rect = _rect(item, left, top)
     if item.box is not None:
         texts, marks = _leaves(item, left, top)
-        yield Shape(item.box, rect, parent, tuple(texts), tuple(marks))
+        yield Shape(item.box, _on_pixels(rect), parent, tuple(texts), tuple(marks))
         parent = item.box.id
     yield from chain.from_iterable(_shapes(child, rect.x, rect.y, parent) for child in item.children)
 
@@ -359,9 +359,9 @@ def _leaves(item: _Item, left: float, top: float) -> tuple[list[Text], list[Mark
             continue
         if child.words:
             lines = text.wrap(child.words, child.size, child.bold, max(place.width, NARROW))
-            texts.append(Text(place, lines, child.size, child.bold, child.end, child.tone))
+            texts.append(Text(_on_pixels(place), lines, child.size, child.bold, child.end, child.tone))
         elif child.mark:
-            marks.append(Mark(place, child.mark))
+            marks.append(Mark(_on_pixels(place), child.mark))
         else:
             inner = _leaves(child, rect.x, rect.y)
             texts += inner[0]
@@ -372,3 +372,10 @@ def _leaves(item: _Item, left: float, top: float) -> tuple[list[Text], list[Mark
 def _rect(item: _Item, left: float, top: float) -> Rect:
     box = item.node.get_box()
     return Rect(left + box.x, top + box.y, box.width, box.height)
+
+
+def _on_pixels(rect: Rect) -> Rect:
+    """Its edges rounded, so that what touches still touches and nothing sticks out; taffy rounds places within their
+    parent, and these add up to a pixel too much."""
+    left, top = round(rect.x), round(rect.y)
+    return Rect(left, top, round(rect.x + rect.width) - left, round(rect.y + rect.height) - top)

@@ -113,6 +113,21 @@ def test_any_picture_is_laid_out_well(drawn):
     assert broken(layout(drawn)) == []
 
 
+def stretched(cloud: str, regions: int, copies: int) -> Box:
+    columns = []
+    for n in range(regions):
+        below = [Box(f"{cloud}-copy{n}-{c}", "replica", "copy") for c in range(copies)]
+        columns.append(Box(f"{cloud}-column{n}", "column", children=(Box(f"{cloud}-{n}", "region", "region"), *below)))
+    return Box(cloud, "cloud", cloud, children=tuple(columns))
+
+
+@pytest.mark.parametrize("copies", range(1, 6))
+@pytest.mark.parametrize("regions", range(1, 8))
+def test_columns_that_are_stretched_to_parts_of_a_pixel_hold_what_is_in_them(regions, copies):
+    clouds = (stretched("wide", 8, 0), stretched("narrow", regions, copies))
+    assert broken(layout(Picture("t", (), (), clouds, ()))) == []
+
+
 def test_the_laws_notice_a_box_that_sticks_out():
     drawing = layout(picture(Inventory(strangers.plain_eks())))
     shape = next(shape for shape in drawing.shapes if shape.box.kind == "pool")
