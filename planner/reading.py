@@ -54,7 +54,8 @@ def read_document(path: str | Path) -> dict[str, Any]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise PlanError(f"cannot be read: {error}") from error
+        kinds = "a plan, a `pulumi preview --json` or a `pulumi stack export`"
+        raise PlanError(f"cannot be read: {error.strerror or error}; expected {kinds}") from error
     try:
         # PowerShell's `>` writes UTF-16, and others a byte order mark.
         text = data.decode(json.detect_encoding(data))

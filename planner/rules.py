@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -118,7 +119,8 @@ class Rules:
         parameters = _parameters(_mapping(config, "rules:parameters", problems), by_name, problems)
         exceptions = _exceptions(config, by_name, problems)
         if problems:
-            raise RulesError(f"{len(problems)} wrong values in the rules:\n" + "\n".join(f"  {p}" for p in problems))
+            count = "1 wrong value" if len(problems) == 1 else f"{len(problems)} wrong values"
+            raise RulesError(f"{count} in the rules:\n" + "\n".join(f"  {p}" for p in problems))
         return cls(levels, parameters, exceptions, today)
 
 
@@ -142,7 +144,9 @@ def _mapping(config: Mapping[str, str], key: str, problems: list[str]) -> dict[s
 
 def _known(place: str, rule: Any, by_name: Mapping[str, Rule], problems: list[str]) -> bool:
     if by_name and rule not in by_name:
-        problems.append(f"{place}: no rule {rule!r}; there is {', '.join(sorted(by_name))}")
+        close = get_close_matches(str(rule), by_name, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        problems.append(f"{place}: no rule {rule!r}{hint}; `aicloud check --rules` lists all {len(by_name)}")
         return False
     return True
 

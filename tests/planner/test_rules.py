@@ -86,7 +86,10 @@ def test_parameters_are_the_environments_or_the_rules_own():
             {"levels": {"spread": "fatal"}},
             "rules:levels.spread: got 'fatal'; expected one of error, warning, info, off",
         ),
-        ({"levels": {"spraed": "off"}}, "rules:levels.spraed: no rule 'spraed'; there is images-by-digest, spread"),
+        (
+            {"levels": {"spraed": "off"}},
+            "rules:levels.spraed: no rule 'spraed' (did you mean 'spread'?); `aicloud check --rules` lists all 2",
+        ),
         ({"parameters": {"spread": {"zones": 2}}}, "rules:parameters.spread.zones: unknown; spread has no parameters"),
         ({"parameters": {"spread": 2}}, "rules:parameters.spread: got 2; expected a map of parameters"),
         ({"exceptions": [{"rule": "spread", "resource": "x"}]}, "rules:exceptions[0].reason: missing"),

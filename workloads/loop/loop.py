@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from workloads import disk
 from workloads.loop import events, page, story
 from workloads.loop.errors import ArgumentError, StageFailed
 from workloads.loop.events import Log
@@ -87,7 +88,8 @@ def begin(output: Path) -> None:
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / events.NAME).exists())):
         raise ArgumentError(f"{output}: expected an empty directory, or one that `make loop` has written")
     shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+    with disk.failures(output, ArgumentError):
+        output.mkdir(parents=True)
 
 
 @contextlib.contextmanager

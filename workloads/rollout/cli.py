@@ -13,10 +13,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from workloads import disk
 from workloads.rollout import admin, journal, spec
 from workloads.rollout.controller import EXITS, Controller
 from workloads.rollout.envoy import EnvoyObserver
-from workloads.rollout.errors import RolloutError, RoutingError, on_disk
+from workloads.rollout.errors import RolloutError, RoutingError, SpecError, on_disk
 from workloads.rollout.gateway import GatewayRoute, Service
 from workloads.rollout.kubernetes import Cluster
 from workloads.rollout.metrics import ControllerMetrics
@@ -225,7 +226,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _spec(path: Path) -> spec.Spec:
-    with on_disk(path):
+    with disk.failures(path, SpecError):
         text = path.read_text(encoding="utf-8")
     return spec.read(text, str(path))
 

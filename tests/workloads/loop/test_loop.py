@@ -119,3 +119,5 @@ def test_a_directory_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ArgumentError, match="empty directory"):
         begin(Path(__file__))
+    with pytest.raises(ArgumentError, match="/dev/null/loop: Not a directory"):
+        begin(Path("/dev/null/loop"))
