@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Before gRPC is imported. Its handlers of forks start its threads anew in a child, which ends where they cannot. Some
@@ -28,13 +29,19 @@ settings.load_profile("unhurried")
 @pytest.fixture(scope="session")
 def environment_plan() -> Callable[[str], Plan]:
     """Previews of dev, staging and prod by name, each made once in a session: a preview takes seconds."""
-    return cache(lambda name: preview(load(ROOT, name)))
+    return cache(lambda name: _kept(preview(load(ROOT, name))))
 
 
 @pytest.fixture(scope="session")
 def simulated_plan() -> Callable[[str], Plan]:
     """As `environment_plan`, with plausible outputs in place of unknown ones: what `aicloud check` judges."""
-    return cache(lambda name: preview(load(ROOT, name), simulate_up=True))
+    return cache(lambda name: _kept(preview(load(ROOT, name), simulate_up=True)))
+
+
+def _kept(plan: Plan) -> Plan:
+    """As commands do (planner.commands.source): the collector does not look through what a preview leaves any more."""
+    gc.freeze()
+    return plan
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -18,8 +17,8 @@ import numpy as np
 import pytest
 
 from tests.support import ROOT
-from tests.workloads.serving.fronts import PAIR, PAIR_CONFIG, Front, Relay, cancelled, front
-from tests.workloads.serving.test_language_model import GREEDY, LONG, SLOTS, ask, running, text_of, until
+from tests.workloads.serving.fronts import PAIR, PAIR_CONFIG, Front, Relay, front, leaving_ends_what_was_asked
+from tests.workloads.serving.test_language_model import GREEDY, ask, text_of
 from workloads.serving.client import Client
 from workloads.serving.triton import Triton
 
@@ -266,15 +265,7 @@ def test_a_deadline_is_the_gateways(serving: Front) -> None:
 
 
 def test_a_client_that_leaves_takes_its_request_along(serving: Front, triton: Triton, language_model: str) -> None:
-    before = cancelled(triton)
-    body = json.dumps({"instances": ["x"] * 2 * SLOTS, "parameters": {"max_tokens": LONG, "temperature": 0}})
-    host, _, port = serving.http.rpartition(":")
-    with socket.create_connection((host, int(port))) as connection:
-        head = f"POST /v1/models/{language_model}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        connection.sendall((head + body).encode())
-        time.sleep(0.2)
-    until(lambda: cancelled(triton) - before >= SLOTS)
-    until(lambda: running(triton) == 0)
+    leaving_ends_what_was_asked(serving, triton, language_model)
 
 
 def test_triton_away_and_back(serving: Front, relay: Relay) -> None:
