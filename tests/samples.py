@@ -63,6 +63,17 @@ PIPELINE = json.dumps(
     }
 )
 """What the compiler of a pipeline may write: a step, and one that only a condition lets run."""
+ROLLOUT = json.dumps(
+    {
+        "name": "resnet50-4",
+        "baseline": "resnet50:3",
+        "candidate": "resnet50:4",
+        "strategy": "canary",
+        "steps": [{"percent": 5, "looks": 5}, {"percent": 50, "looks": 10}],
+        "mirror_percent": 5,
+        "guardrails": {"errors": {"margin": 0.005, "alpha": 0.02}, "quality": {"margin": 0.02, "alpha": 0.01}},
+    }
+)
 TAGS = {"owner": "ml-platform@example.com", "environment": "test"}
 
 
@@ -273,6 +284,17 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "weights_by": "rollout",
             "rollout": {"namespace": "rollouts", "service_account": "rollout"},
         },
+        "ModelRollout": {
+            "namespace": "rollouts",
+            "image": "registry.example.com/ai-cloud/rollout:0.1.0",
+            "specification": ROLLOUT,
+            "route_namespace": "gateway",
+            "route": "main-resnet50",
+            "baseline": arm("stable"),
+            "candidate": arm("canary"),
+            "ready_replicas": 2,
+            "texts": ["The same text,", "scored by both."],
+        },
         "ServerlessInference": {
             **place,
             "mode": "asynchronous" if on_aws else "synchronous",
@@ -414,6 +436,11 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "tags": TAGS,
         },
     }
+
+
+def arm(name: str) -> dict[str, Any]:
+    """The same backend, as a rollout has it."""
+    return {key: value for key, value in backend(name, 0).items() if key not in ("name", "weight")}
 
 
 def backend(name: str, weight: int, **changes: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import pulumi_kubernetes as k8s
 import pytest
 from torch.distributed.run import config_from_args
 
-from components import pipelines
+import components
 from components.inference import KServeInference, ServerlessInference, TensorFlowServing, TritonInference
 from components.inference.serverless_aws import WORDS
 from components.training import HyperparameterSweep, RayCluster, RayJob, TrainingJob, TrainingRuntimes
@@ -262,6 +262,7 @@ def test_a_model_over_several_gpus_is_exported_for_as_many_as_its_pods_have(seve
         ("MlflowServer", ["workloads.database"]),
         ("AirflowDeployment", ["workloads.database"]),
         ("RetrainingTrigger", ["workloads.launch", "workloads.monitoring", "workloads.pipelines"]),
+        ("ModelRollout", ["workloads.rollout"]),
     ],
 )
 def test_the_loops_servers_are_started_in_words_that_are_understood(
@@ -271,7 +272,7 @@ def test_the_loops_servers_are_started_in_words_that_are_understood(
 
         def program(cloud: str = cloud) -> None:
             options = pulumi.ResourceOptions(providers=[k8s.Provider("cluster", kubeconfig="{}")])
-            getattr(pipelines, component)("loop", samples(cloud)[component], options)
+            getattr(components, component)("loop", samples(cloud)[component], options)
 
         plan = plan_of(program)
         assert sorted({command.module for command in commands(plan)}) == modules

@@ -2,6 +2,7 @@
 
 from components.inference.inference_route import InferenceRoute, InferenceRouteArgs, RouteBackendArgs
 from components.inference.kserve_inference import KServeInference, KServeInferenceArgs, KServeModelArgs
+from components.inference.model_rollout import ModelRollout, ModelRolloutArgs, RolloutArmArgs
 from components.inference.scaling_args import ForecastArgs, ScalingArgs, ScalingStepsArgs
 from components.inference.serverless import ServerlessInference, ServerlessInferenceArgs
 from components.inference.tensorflow_serving import (
@@ -29,6 +30,9 @@ __all__ = [
     "KServeInferenceArgs",
     "KServeModelArgs",
     "ModelArgs",
+    "ModelRollout",
+    "ModelRolloutArgs",
+    "RolloutArmArgs",
     "RouteBackendArgs",
     "SavedModelArgs",
     "ScalingArgs",

@@ -12,12 +12,23 @@ GRANT = "kubernetes:gateway.networking.k8s.io/v1:ReferenceGrant"
 ENVOY = "kubernetes:gateway.envoyproxy.io/v1alpha1:"
 PROXY, CLIENTS, BACKENDS = f"{ENVOY}EnvoyProxy", f"{ENVOY}ClientTrafficPolicy", f"{ENVOY}BackendTrafficPolicy"
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+MONITOR = "kubernetes:monitoring.coreos.com/v1:PodMonitor"
+JOB, VOLUME = "kubernetes:batch/v1:Job", "kubernetes:core/v1:PersistentVolumeClaim"
 _PROVIDER = "spec.provider.kubernetes"
 
 
 def route(title: str, arguments: str, aws: Offered, gcp: Offered | None = None, **more: Any) -> Feature:
     """The same on both clouds, but where there is something for GCP."""
     return Feature("InferenceRoute", title, tuple(arguments.split()), aws, gcp or aws, **more)
+
+
+def rollout(title: str, arguments: str, *offered: Offered) -> Feature:
+    return Feature("ModelRollout", title, tuple(arguments.split()), offered[0], offered[0])
+
+
+def _controller(plan: Plan) -> dict[str, Any]:
+    spec = plan.one(JOB).inputs["spec"]
+    return {**spec, "words": spec["template"]["spec"]["containers"][0]["args"]}
 
 
 def _role(plan: Plan) -> bool:
@@ -147,5 +158,38 @@ FEATURES = [
                 "35.191.0.0/16" in values(p, POLICY, "spec.ingress.from.ipBlock.cidr") and len(values(p, GRANT)) == 3
             ),
         ),
+    ),
+    rollout(
+        "A version takes over step by step, on evidence, or not at all",
+        "specification route route_namespace baseline.namespace baseline.service baseline.port candidate.namespace"
+        " candidate.service candidate.port ready_replicas control",
+        Offered(
+            "a Job whose pod sets the route's weights",
+            lambda p: {"gateway/main-resnet50", "serving-canary/triton-canary:8000"} < set(_controller(p)["words"]),
+        ),
+    ),
+    rollout(
+        "A rollout outlives the pod and the machine that it runs on",
+        "namespace image",
+        Offered(
+            "a journal on a volume; evictions are no failures, ends are no reason to try again",
+            lambda p: (
+                len(p.of_type(VOLUME)) == 1
+                and [rule["action"] for rule in _controller(p)["podFailurePolicy"]["rules"]] == ["Ignore", "FailJob"]
+            ),
+        ),
+    ),
+    rollout(
+        "Quality is compared on texts that both versions score",
+        "texts baseline.labels candidate.labels",
+        Offered(
+            "network policies, and no others into the servers",
+            lambda p: len(p.of_type(POLICY)) == 3 and "--texts" in _controller(p)["words"],
+        ),
+    ),
+    rollout(
+        "Requests are counted by Envoy, decisions by the controller, and both are scraped",
+        "monitoring_namespace",
+        Offered("Prometheus of the add-ons, and a PodMonitor", lambda p: bool(values(p, MONITOR, "spec.selector"))),
     ),
 ]
