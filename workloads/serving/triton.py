@@ -340,6 +340,10 @@ class Triton:
         try:
             return self._request(method, path, body, timeout_s)
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, ConnectionError) and self.process is not None:
+                # One that is killed closes its sockets a moment before it has ended.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(1.0)
             self.check_alive()
             raise ServerFailed(f"Triton at {self.http} {path}: {error or type(error).__name__}") from error
 

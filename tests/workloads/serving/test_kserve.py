@@ -30,6 +30,7 @@ from tests.workloads.serving.fronts import (
 from tests.workloads.serving.test_language_model import (
     GREEDY,
     LONG,
+    STREAMED,
     ask,
     bytes_input,
     sampling,
@@ -254,8 +255,9 @@ def test_v2_chosen_outputs_of_a_language_model(serving: Front) -> None:
     assert (status, [each["data"] for each in said["outputs"]]) == (200, [[12]])
 
 
-def test_text_in_parts(serving: Front, text: str) -> None:
-    body = {"text_input": "import json", "stream": True, "return_finish_reason": True, "parameters": GREEDY}
+def test_text_in_parts(serving: Front, triton: Triton, language_model: str) -> None:
+    text = text_of(ask(triton, language_model, "import json", **STREAMED)[1])
+    body = {"text_input": "import json", "stream": True, "return_finish_reason": True, "parameters": STREAMED}
     for path in ("/v2/models/lm/generate_stream", "/v2/models/lm/versions/1/generate_stream"):
         with httpx.stream("POST", f"http://{serving.http}{path}", json=body, timeout=20) as answer:
             assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
@@ -264,7 +266,7 @@ def test_text_in_parts(serving: Front, text: str) -> None:
         assert len(parts) > 1
         assert [part["finish_reason"] for part in parts[-2:]] == ["", "length"]
         assert {part["model_version"] for part in parts} == {"1"}
-    whole = post(serving, "/v2/models/lm/generate", {"text_input": "import json", "parameters": GREEDY})
+    whole = post(serving, "/v2/models/lm/generate", {"text_input": "import json", "parameters": STREAMED})
     assert whole == (200, {"model_name": "lm", "model_version": "1", "text_output": text})
     number = post(serving, "/v2/models/doubler/generate", {"x": [1, 2.5]})
     assert number == (200, {"model_name": "doubler", "model_version": "1", "y": [2.0, 5.0]})
