@@ -203,12 +203,15 @@ class RegionalInference:
 
     def _rollout(self, settings: Settings) -> ModelRollout | None:
         """What brings in a model's next version, or hands the requests back once the model's own is the same."""
-        if self.triton is None or self.next is None or self.route is None:
+        if self.triton is None or self.route is None or settings.serving.rollouts is None:
+            return None
+        made = rollouts.place(self._region, settings.serving.rollouts, self._in_cluster())
+        if self.next is None:
             return None
         (model,) = self._rolled_out(settings)
         (group,) = [group for group in _groups(settings.models_in(self._region)) if model in group]
         arms = self._stable(group), self._candidate(settings)
-        options = self._in_cluster(self.triton, self.next)
+        options = self._in_cluster(self.triton, self.next, self.route, *made)
         return rollouts.rollout(self._region, settings.serving, model, self.route, *arms, options)
 
     def _candidate(self, settings: Settings) -> RouteBackendArgs:

@@ -17,6 +17,7 @@ from components.inference.rollout_pod import (
     arm_policy,
     controller_policy,
     job_spec,
+    journals,
 )
 from components.inference.server_arguments import DEFAULT_MONITORING, NAME, Refusal, check_image
 from components.inference.traffic import HTTP
@@ -69,6 +70,9 @@ class ModelRolloutArgs(TypedDict):
     """Compare with a sample of the candidate's size and not with all that the old version answers; default false."""
     texts: NotRequired[list[str]]
     """What both versions score, where quality is a guardrail: Envoy's copies of requests have no answers."""
+    journal_claim: NotRequired[str]
+    """Name of the PersistentVolumeClaim that journals are kept on, which is there; default one that goes with this
+    component, and all evidence with it."""
     monitoring_namespace: NotRequired[str]
     """Namespace of the Prometheus that counts the route's requests; default `monitoring`. Where Observability closes
     it, its `query_namespaces` has to name this one's `namespace`."""
@@ -81,7 +85,7 @@ class ModelRollout(pulumi.ComponentResource):
     well: then the candidate can be removed.
 
     Built in this order: the service account, which may do what InferenceRoute's `rollout` lets it and nothing else; the
-    network policies; a volume for the journal, which outlives the rollouts; the specification; the Job, on a system
+    network policies; a volume for the journal, unless one is named; the specification; the Job, on a system
     machine; its PodMonitor. The Job of a pod that is killed or evicted starts another, which goes on from the journal.
     0 of the pod is promoted (or, of a shadow, passed); 10 rolled back, 11 stopped and 12 inconclusive fail the Job at
     once, as wrong arguments do. A changed image, specification or arm makes a new Job, and the old one's end is waited
@@ -134,13 +138,12 @@ class ModelRollout(pulumi.ComponentResource):
             )
             for arm in (arms if texts else [])
         ]
-        state = k8s.core.v1.PersistentVolumeClaim(
-            f"{name}-journal",
-            # It is bound where the pod comes to be, so nothing waits for that.
-            metadata={**placed, "name": name, "annotations": {"pulumi.com/skipAwait": "true"}},
-            spec={"access_modes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-            opts=child,
-        )
+        state = [
+            k8s.core.v1.PersistentVolumeClaim(
+                f"{name}-journal", **journals(name, args["namespace"], labels), opts=child
+            )
+            for _ in range("journal_claim" not in args)
+        ]
         files = {
             **({SPECIFICATION_FILE: args["specification"]} if rollout else {}),
             **({TEXTS_FILE: "".join(f"{json.dumps(text)}\n" for text in texts)} if texts else {}),
@@ -162,6 +165,7 @@ class ModelRollout(pulumi.ComponentResource):
             control=args.get("control", False),
             texts=bool(texts),
             monitoring_namespace=monitoring,
+            claim=args.get("journal_claim", name),
             digest=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16],
         )
         job = k8s.batch.v1.Job(
@@ -176,7 +180,7 @@ class ModelRollout(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions.merge(
                 child,
                 pulumi.ResourceOptions(
-                    depends_on=[account, traffic, *let_in, state, *config], delete_before_replace=True
+                    depends_on=[account, traffic, *let_in, *state, *config], delete_before_replace=True
                 ),
             ),
         )
@@ -199,6 +203,7 @@ def _checked(where: str, name: str, args: ModelRolloutArgs) -> str:
         ("name", name, LONGEST_NAME),
         ("namespace", args["namespace"], 63),
         ("monitoring_namespace", args.get("monitoring_namespace", DEFAULT_MONITORING), 63),
+        ("journal_claim", args.get("journal_claim", name), 63),
     ):
         if not NAME.fullmatch(value) or len(value) > longest:
             refuse(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")

@@ -59,6 +59,8 @@ class Controller:
     control: bool
     texts: bool
     monitoring_namespace: str
+    claim: str
+    """Of the volume with the journals."""
     digest: str
     """Of its files: a Job of others is another Job."""
 
@@ -132,12 +134,26 @@ def job_spec(controller: Controller) -> dict[str, Any]:
                     }
                 ],
                 "volumes": [
-                    {"name": "state", "persistent_volume_claim": {"claim_name": controller.name}},
+                    {"name": "state", "persistent_volume_claim": {"claim_name": controller.claim}},
                     *config,
                     {"name": "tmp", "empty_dir": {"size_limit": "512Mi"}},
                 ],
             },
         },
+    }
+
+
+def journals(name: str, namespace: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of a PersistentVolumeClaim for the journals of rollouts, one pod's at a time: a few MiB each."""
+    return {
+        # It is bound where the pod comes to be, so nothing waits for that.
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "labels": dict(labels),
+            "annotations": {"pulumi.com/skipAwait": "true"},
+        },
+        "spec": {"access_modes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     }
 
 

@@ -136,9 +136,8 @@ def weigh(old: Plan, new: Plan, changes: Mapping[str, Change], old_of: Mapping[s
         change = replace(change, impact=impact, data=data)
         weighed.append(change)
         findings += _wrong(change, before, new.by_urn.get(urn))
-        if change.op == "delete" and (rollout := candidates.get(_object(before))):
-            said = f"would be deleted, and has all requests if the rollout in {rollout} has promoted it"
-            findings.append(ROLLED_OUT.finding(said, before))
+        if change.op == "delete":
+            findings += _handed_back(before, candidates)
     return Weighed(weighed, worst_first(findings))
 
 
@@ -350,8 +349,8 @@ def _data(before: Resource) -> str:
     return stored
 
 
-def _candidates(plan: Plan) -> dict[tuple[str, str, str], str]:
-    """Type, namespace and name of the Services that rollouts give requests to -> the Job that does."""
+def _candidates(plan: Plan) -> dict[tuple[str, str], str]:
+    """Namespace and name of the Services that rollouts give requests to -> the Job that does."""
     found = {}
     for job in plan.of_type("kubernetes:batch/v1:Job"):
         for container in _in(job.inputs, "spec", "template", "spec", "containers") or ():
@@ -362,14 +361,19 @@ def _candidates(plan: Plan) -> dict[tuple[str, str, str], str]:
             if words[:1] == ["run"] and "--candidate" in words[:-1]:
                 namespace, _, service = str(words[words.index("--candidate") + 1]).partition("/")
                 name = service.partition("@")[0].partition(":")[0]
-                found["kubernetes:core/v1:Service", namespace, name] = job.name
+                found[namespace, name] = job.name
     return found
 
 
-def _object(resource: Resource) -> tuple[str, str, str]:
-    """Type, namespace and name of an object of Kubernetes."""
-    namespace, name = (_in(resource.inputs, "metadata", key) for key in ("namespace", "name"))
-    return resource.type, str(namespace or ""), str(name or "")
+def _handed_back(before: Resource, candidates: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
+    if before.type != "kubernetes:core/v1:Service":
+        return
+    here = tuple(_in(before.inputs, "metadata", key) for key in ("namespace", "name"))
+    for (namespace, name), job in candidates.items():
+        # A preview doesn't know the namespace of what is in one that the same program makes.
+        if here in ((namespace, name), (UNKNOWN, name)):
+            said = f"would be deleted, and has all requests if the rollout in {job} has promoted it"
+            yield ROLLED_OUT.finding(said, before)
 
 
 def _wrong(change: Change, before: Resource, after: Resource | None) -> Iterator[Finding]:

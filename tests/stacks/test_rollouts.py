@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from functools import cache
 from typing import Any
@@ -31,13 +31,20 @@ ROLLOUTS = {"image": "registry.example.com/ai-cloud/rollout:0.1.0@sha256:" + "0"
 TODAY = date(2026, 11, 29)
 
 
+def config(version: int, next_version: int) -> Iterator[tuple[str, str]]:
+    """Of staging with a next version; 0: with none, but what carries one out."""
+    written = yaml.safe_load((ROOT / "stacks/Pulumi.staging.yaml").read_text())["config"]
+    models = written[MODEL]
+    models[0]["version"] = version
+    if next_version:
+        models[0]["next"] = {"version": next_version, "rollout": CANARY}
+    yield MODEL, json.dumps(models)
+    yield "ai-cloud:serving", json.dumps({**written["ai-cloud:serving"], "rollouts": ROLLOUTS})
+
+
 @cache
 def staging(version: int, next_version: int) -> Plan:
-    written = yaml.safe_load((ROOT / "stacks/Pulumi.staging.yaml").read_text())["config"]
-    models, serving = written[MODEL], written["ai-cloud:serving"]
-    models[0] |= {"version": version, "next": {"version": next_version, "rollout": CANARY}}
-    values = {MODEL: json.dumps(models), "ai-cloud:serving": json.dumps({**serving, "rollouts": ROLLOUTS})}
-    return preview(load(ROOT, "staging", values), simulate_up=True)
+    return preview(load(ROOT, "staging", dict(config(version, next_version))), simulate_up=True)
 
 
 def words(plan: Plan, region: str) -> Any:
@@ -107,21 +114,27 @@ def test_once_the_model_has_the_version_itself_requests_are_handed_back() -> Non
             server = plan.one("kubernetes:apps/v1:Deployment", f"{name}-deployment").inputs
             assert "sentiment:2" in json.dumps(server["spec"]["template"]["spec"])
 
-    # The journal is what was decided: it stays where it is.
-    def claims(of: Plan) -> list[str]:
-        found = of.of_type("kubernetes:core/v1:PersistentVolumeClaim")
-        return [one.urn for one in found if one.name.endswith("-rollout-journal")]
 
-    assert claims(plan) == claims(staging(1, 2)) != []
+def test_what_was_decided_outlives_the_rollout() -> None:
+    def journals(plan: Plan) -> set[str]:
+        found = plan.of_type("kubernetes:core/v1:PersistentVolumeClaim")
+        return {one.urn for one in found if one.inputs["metadata"]["namespace"] == "rollouts"}
+
+    assert len(journals(staging(1, 2))) == len(REGIONS)
+    assert journals(staging(1, 2)) == journals(staging(2, 2)) == journals(staging(2, 0))
+    pod = staging(1, 2).one("kubernetes:batch/v1:Job", f"{REGIONS[0]}-rollout-job").inputs["spec"]["template"]["spec"]
+    assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == "journals"
 
 
-def test_servers_that_may_have_the_requests_do_not_go_unnoticed(simulated_plan: Callable[[str], Plan]) -> None:
-    without = simulated_plan("staging")
+def test_servers_that_may_have_the_requests_do_not_go_unnoticed() -> None:
+    without = staging(2, 0)
 
     def told(old: Plan, new: Plan) -> list[str]:
         return [one.name for one in compare(old, new).blocking if one.rule == "requests-are-handed-back"]
 
     assert sorted(told(staging(1, 2), without)) == [f"{region}-triton-next-service" for region in sorted(REGIONS)]
+    as_previewed = preview(load(ROOT, "staging", dict(config(1, 2))))
+    assert sorted(told(as_previewed, without)) == sorted(told(staging(1, 2), without))
     assert told(staging(2, 2), without) == []
     assert told(staging(1, 2), staging(2, 2)) == []
     assert told(without, staging(1, 2)) == []
