@@ -10,6 +10,7 @@ import pulumi
 from components import (
     GpuCluster,
     InferenceRoute,
+    ModelRollout,
     Observability,
     RegionalEndpoint,
     RegionalNetwork,
@@ -27,11 +28,12 @@ from components.inference.route_rules import WEIGHTS_TOTAL
 from components.inference.traffic import HTTP
 from components.routing import neg_annotation, neg_name
 from components.storage.volumes import claim_name
-from stacks import scaling
+from stacks import rollouts, scaling
 from stacks.devices import mig_profile, serving_pool, shared_by
 from stacks.servers import kserve, tensorflow
 from stacks.serving import Model, Serverless, Serving
 from stacks.settings import Region, Settings
+from stacks.validation_route import next_namespace
 
 
 class RegionalInference:
@@ -59,7 +61,9 @@ class RegionalInference:
         others = (settings, region, self._place, cluster, storage, queue)
         self.kserve = [kserve(service, *others) for service in settings.kserve_services_in(region)]
         self.tensorflow = [tensorflow(serving, *others) for serving in settings.tensorflow_servings_in(region)]
+        self.next = self._next(settings)
         self.route = self._route(settings)
+        self.rollout = self._rollout(settings)
         self.endpoint = self._endpoint(settings)
         self.serverless = self._serverless(settings)
 
@@ -72,18 +76,13 @@ class RegionalInference:
         models, serving = settings.models_in(self._region), settings.serving
         if not models:
             return None
-        accelerator = models[0].accelerator
         groups = _groups(models)
         first, rest = groups[0], [group for group in groups if group[0].group]
         triton = TritonInference(
             self._name,
             {
-                **self._place,
-                "cluster_name": self._cluster.cluster_name,
-                "workload_identity_pool": self._cluster.workload_identity_pool,
+                **self._servers(models, first),
                 "namespace": serving.namespace,
-                "image": serving.image,
-                "models": [_model(model) for model in models],
                 "groups": [
                     {
                         "name": group[0].group or "",
@@ -92,20 +91,10 @@ class RegionalInference:
                     }
                     for group in rest
                 ],
-                "repository_url": self._storage.bucket_url.apply(lambda url: f"{url}/models"),
-                "bucket": self._storage.bucket,
-                "encryption_key": self._storage.encryption_key,
-                "accelerator": accelerator,
-                **_pool_of(settings, self._region, accelerator),
-                **({"cluster_queue": self._queue.serving_cluster_queue} if self._queue else {}),
-                **_of_group(first),
-                "client_cidrs": [self._region.cidr],
-                **({"otlp_endpoint": self._watched.otlp_endpoint} if self._watched else {}),
                 "service_annotations": self._annotations(first),
                 "warm_machines": serving.warm_machines.get(self._region.region, 0),
                 **({"prepull_images": list(serving.prepull_images)} if serving.prepull_images is not None else {}),
                 **({"weights_claim": claim_name("warm")} if serving.weights_from_warm_tier else {}),
-                **_cold_start(serving),
             },
             self._in_cluster(*([self._queue] if self._queue else ())),
         )
@@ -113,6 +102,45 @@ class RegionalInference:
             # In the namespace that the server makes; its Job waits for it.
             self._storage.claim("warm", serving.namespace, [triton.namespace_made])
         return triton
+
+    def _servers(self, models: Sequence[Model], first: Sequence[Model]) -> dict[str, Any]:
+        """What the servers of versions have in common. `first`: the models of their first group."""
+        accelerator = models[0].accelerator
+        return {
+            **self._place,
+            "cluster_name": self._cluster.cluster_name,
+            "workload_identity_pool": self._cluster.workload_identity_pool,
+            "image": self._settings.serving.image,
+            "models": [_model(model) for model in models],
+            "repository_url": self._storage.bucket_url.apply(lambda url: f"{url}/models"),
+            "bucket": self._storage.bucket,
+            "encryption_key": self._storage.encryption_key,
+            "accelerator": accelerator,
+            **_pool_of(self._settings, self._region, accelerator),
+            **({"cluster_queue": self._queue.serving_cluster_queue} if self._queue else {}),
+            **_of_group(first),
+            "client_cidrs": [self._region.cidr],
+            **({"otlp_endpoint": self._watched.otlp_endpoint} if self._watched else {}),
+            **_cold_start(self._settings.serving),
+        }
+
+    def _next(self, settings: Settings) -> TritonInference | None:
+        """The servers of a model's next version, as many as it may have itself: it may get all requests."""
+        models = [model.as_next() for model in self._rolled_out(settings)]
+        if not models:
+            return None
+        servers = self._servers(models, models)
+        # Nobody waits for a version that has no requests; nothing stands by for it either.
+        servers.pop("cold_start_objective_s", None)
+        return TritonInference(
+            f"{self._name}-next",
+            {**servers, "namespace": next_namespace(settings.serving)},
+            self._in_cluster(*([self._queue] if self._queue else ())),
+        )
+
+    def _rolled_out(self, settings: Settings) -> list[Model]:
+        """One, or none (stacks.validation_route)."""
+        return [model for model in settings.models_in(self._region) if model.next]
 
     @property
     def _name(self) -> str:
@@ -144,8 +172,23 @@ class RegionalInference:
                 "namespace": route.namespace,
                 "backends": [self._stable(groups[0])],
                 "models": [
-                    {"name": model.name, "backends": [self._stable(group)]} for group in groups for model in group
+                    {
+                        "name": model.name,
+                        "backends": [self._stable(group), *([self._candidate(settings)] if model.next else [])],
+                    }
+                    for group in groups
+                    for model in group
                 ],
+                **(
+                    {
+                        "rollout": {
+                            "namespace": settings.serving.rollouts.namespace,
+                            "service_account": rollouts.name_of(self._region),
+                        }
+                    }
+                    if self.next and settings.serving.rollouts
+                    else {}
+                ),
                 **({"health_check_path": door.health_check_path} if door else {}),
                 "request_timeout_s": route.request_timeout_seconds,
                 "retries": route.retries,
@@ -155,8 +198,33 @@ class RegionalInference:
                 "client_cidrs": [self._region.cidr],
                 "service_annotations": self._endpoint_groups(route.namespace, self._route_name, HTTP),
             },
-            self._in_cluster(self.triton),
+            self._in_cluster(self.triton, *([self.next] if self.next else [])),
         )
+
+    def _rollout(self, settings: Settings) -> ModelRollout | None:
+        """What brings in a model's next version, or hands the requests back once the model's own is the same."""
+        if self.triton is None or self.route is None or settings.serving.rollouts is None:
+            return None
+        made = rollouts.place(self._region, settings.serving.rollouts, self._in_cluster())
+        if self.next is None:
+            return None
+        (model,) = self._rolled_out(settings)
+        (group,) = [group for group in _groups(settings.models_in(self._region)) if model in group]
+        arms = self._stable(group), self._candidate(settings)
+        options = self._in_cluster(self.triton, self.next, self.route, *made)
+        return rollouts.rollout(self._region, settings.serving, model, self.route, *arms, options)
+
+    def _candidate(self, settings: Settings) -> RouteBackendArgs:
+        """The servers of the next version, with no requests yet."""
+        service = f"{self._name}-next"
+        return {
+            "name": "next",
+            "namespace": next_namespace(settings.serving),
+            "service": service,
+            "port": HTTP,
+            "weight": 0,
+            "labels": labels_of(service),
+        }
 
     def _stable(self, group: Sequence[Model]) -> RouteBackendArgs:
         """The server that all requests for a group's models go to, until a rollout has another beside it."""

@@ -9,6 +9,7 @@ import pulumi
 from components import GpuCluster, Observability
 from stacks.settings import Region, Settings
 from stacks.training import NAMESPACE
+from stacks.validation_route import next_namespace
 
 
 def prometheus(settings: Settings) -> dict[str, bool]:
@@ -54,7 +55,7 @@ def observability(
             **args,  # type: ignore[typeddict-item]
             "serving_namespaces": _serving(settings),
             "training_namespaces": [NAMESPACE],
-            "query_namespaces": list(asked.query_namespaces),
+            "query_namespaces": [*asked.query_namespaces, *_rollouts(settings)],
             "alerting": alerting,
             "tracing": asked.tracing.model_dump(exclude=None if on_aws else {"own_destination"}),
             "protect": settings.protect,
@@ -67,4 +68,15 @@ def observability(
 def _serving(settings: Settings) -> list[str]:
     """Regular expressions of the namespaces that serve: of Triton, its gateway, KServe's servers and TensorFlow's."""
     route = settings.serving.route
-    return [settings.serving.namespace, *([route.namespace] if route else []), "kserve-.+", "tensorflow-.+"]
+    own = [settings.serving.namespace, *([next_namespace(settings.serving)] if _rolls_out(settings) else [])]
+    return [*own, *([route.namespace] if route else []), "kserve-.+", "tensorflow-.+"]
+
+
+def _rollouts(settings: Settings) -> list[str]:
+    """Namespaces of controllers that ask Prometheus how versions do."""
+    rollouts = settings.serving.rollouts
+    return [rollouts.namespace] if rollouts and _rolls_out(settings) else []
+
+
+def _rolls_out(settings: Settings) -> bool:
+    return any(model.next for model in settings.models)

@@ -46,6 +46,15 @@ class ColdStart(Part):
     """GiB/s from local disk to each accelerator; absent: 0.5"""
 
 
+class Rollouts(Part):
+    """What carries models' next versions through the gateway."""
+
+    image: Annotated[str, AfterValidator(accepted.image)]
+    """container image of workloads/rollout/Dockerfile"""
+    namespace: Annotated[str, AfterValidator(accepted.dns_label)] = "rollouts"
+    """Kubernetes namespace"""
+
+
 class Serving(Part):
     """The inference server."""
 
@@ -65,6 +74,31 @@ class Serving(Part):
     """seconds that one more replica may take by the estimate, from wish to first answer; absent: any"""
     route: Route | None = None
     """the gateway before the servers; absent: the load balancer sends to them directly"""
+    rollouts: Rollouts | None = None
+    """what rolls out a model's next version; absent: nothing does"""
+
+
+class Next(Part):
+    """A version that a rollout brings in, on servers of its own in the namespace of that name with `-next`. Once it is
+    promoted, the model's own `version` becomes the same: then requests are handed back, and all of this can go."""
+
+    version: Positive
+    """version in the model repository"""
+    size_gib: Annotated[float, Field(gt=0)] | None = None
+    """size of the version's files in GiB; absent: the model's"""
+    rollout: dict[str, Any] = {}
+    """strategy, steps, guardrails: fields of workloads.rollout.spec, without name and versions"""
+    texts: tuple[Text, ...] = ()
+    """what both versions score, where quality is a guardrail"""
+
+    def specification(self, model: str, version: int) -> dict[str, Any]:
+        """The rollout from a model's version to this one."""
+        return {
+            "name": f"{model}-{self.version}",
+            "baseline": f"{model}:{version}",
+            "candidate": f"{model}:{self.version}",
+            **self.rollout,
+        }
 
 
 class Model(Part):
@@ -96,6 +130,14 @@ class Model(Part):
     """what else replicas go by, and how fast they change; absent: the defaults"""
     regions: Annotated[tuple[Place, ...], Field(min_length=1)] | None = None
     """regions that serve it; absent: all that serve"""
+    next: Next | None = None
+    """version that is rolled out, one model's at a time; absent: none"""
+
+    def as_next(self) -> Model:
+        """The same, as the servers of its next version have it. Only of a model that has one."""
+        assert self.next is not None
+        changes = {"version": self.next.version, "size_gib": self.next.size_gib or self.size_gib, "group": None}
+        return self.model_copy(update=changes)
 
 
 class Serverless(Part):

@@ -17,6 +17,7 @@ from components.inference.rollout_pod import (
     arm_policy,
     controller_policy,
     job_spec,
+    journals,
 )
 from components.inference.server_arguments import DEFAULT_MONITORING, NAME, Refusal, check_image
 from components.inference.traffic import HTTP
@@ -51,23 +52,27 @@ class ModelRolloutArgs(TypedDict):
     the service account."""
     image: str
     """What carries out rollouts (workloads/rollout/Dockerfile), with a digest or a tag other than `latest`."""
-    specification: str
+    specification: NotRequired[str]
     """JSON of the rollout, as workloads.rollout.spec has it: versions, strategy, steps, guardrails. Another rollout has
-    another `name`: the journal of a name is continued, and refuses a specification other than the one it began with."""
+    another `name`: the journal of a name is continued, and refuses a specification other than the one it began with.
+    Absent: the baseline has the candidate's version by now, and is handed the requests back."""
     route_namespace: pulumi.Input[str]
     """InferenceRoute's output `namespace`."""
     route: pulumi.Input[str]
     """Name of the HTTPRoute: InferenceRoute's output `route`, or its `model_routes` of the model."""
     baseline: RolloutArmArgs
-    """Who has the requests now."""
+    """Who has the requests before the rollout."""
     candidate: RolloutArmArgs
-    """Who is to have them; has none yet."""
+    """Who is to have them; before it has none."""
     ready_replicas: NotRequired[int]
-    """Of the candidate, before it gets requests; default 1."""
+    """Of whoever is to have requests, before it gets any; default 1."""
     control: NotRequired[bool]
     """Compare with a sample of the candidate's size and not with all that the old version answers; default false."""
     texts: NotRequired[list[str]]
     """What both versions score, where quality is a guardrail: Envoy's copies of requests have no answers."""
+    journal_claim: NotRequired[str]
+    """Name of the PersistentVolumeClaim that journals are kept on, which is there; default one that goes with this
+    component, and all evidence with it."""
     monitoring_namespace: NotRequired[str]
     """Namespace of the Prometheus that counts the route's requests; default `monitoring`. Where Observability closes
     it, its `query_namespaces` has to name this one's `namespace`."""
@@ -76,16 +81,19 @@ class ModelRolloutArgs(TypedDict):
 class ModelRollout(pulumi.ComponentResource):
     """The controller of one rollout, as a Job: its exit code says how the rollout ended, and a Job that failed says no.
 
+    Without a specification the Job hands the requests back, in steps, to a baseline that has the candidate's version as
+    well: then the candidate can be removed.
+
     Built in this order: the service account, which may do what InferenceRoute's `rollout` lets it and nothing else; the
-    network policies; a volume for the journal, which outlives the rollouts; the specification; the Job, on a system
+    network policies; a volume for the journal, unless one is named; the specification; the Job, on a system
     machine; its PodMonitor. The Job of a pod that is killed or evicted starts another, which goes on from the journal.
     0 of the pod is promoted (or, of a shadow, passed); 10 rolled back, 11 stopped and 12 inconclusive fail the Job at
     once, as wrong arguments do. A changed image, specification or arm makes a new Job, and the old one's end is waited
     for: one controller has the journal at a time, and an older one cannot change weights any more.
 
-    `pulumi up` does not wait for the rollout, which takes hours. To have it go back, run `python -m workloads.rollout
-    abort` in its pod; that, `status` and `replay` are in docs/rollout.md. Strategy `rolling` is refused: it needs the
-    right to change replicas.
+    `pulumi up` does not wait for the rollout, which takes hours. Its pod stays for 45 minutes after the end, for alerts
+    to hear of it, and for a person to go back: `python -m workloads.rollout abort` in its pod; that, `status` and
+    `replay` are in docs/rollout.md. Strategy `rolling` is refused: it needs the right to change replicas.
 
     Takes a Kubernetes provider from `opts`; `opts.depends_on` names the route. ValueError, naming the argument, for
     anything that Kubernetes or the controller would refuse.
@@ -94,7 +102,7 @@ class ModelRollout(pulumi.ComponentResource):
     job: pulumi.Output[str]
     """Name of the Job."""
     journal: pulumi.Output[str]
-    """Path of the journal in its pod."""
+    """Path of the journal in its pod; empty without a specification."""
 
     def __init__(self, name: str, args: ModelRolloutArgs, opts: Optional[pulumi.ResourceOptions] = None) -> None:
         where = f"ModelRollout {name!r}"
@@ -130,18 +138,20 @@ class ModelRollout(pulumi.ComponentResource):
             )
             for arm in (arms if texts else [])
         ]
-        state = k8s.core.v1.PersistentVolumeClaim(
-            f"{name}-journal",
-            # It is bound where the pod comes to be, so nothing waits for that.
-            metadata={**placed, "name": name, "annotations": {"pulumi.com/skipAwait": "true"}},
-            spec={"access_modes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-            opts=child,
-        )
+        state = [
+            k8s.core.v1.PersistentVolumeClaim(
+                f"{name}-journal", **journals(name, args["namespace"], labels), opts=child
+            )
+            for _ in range("journal_claim" not in args)
+        ]
         files = {
-            SPECIFICATION_FILE: args["specification"],
+            **({SPECIFICATION_FILE: args["specification"]} if rollout else {}),
             **({TEXTS_FILE: "".join(f"{json.dumps(text)}\n" for text in texts)} if texts else {}),
         }
-        config = k8s.core.v1.ConfigMap(f"{name}-config", metadata={**placed, "name": name}, data=files, opts=child)
+        config = [
+            k8s.core.v1.ConfigMap(f"{name}-config", metadata={**placed, "name": name}, data=files, opts=child)
+            for _ in range(bool(rollout))
+        ]
         controller = Controller(
             name=name,
             rollout=rollout,
@@ -155,6 +165,7 @@ class ModelRollout(pulumi.ComponentResource):
             control=args.get("control", False),
             texts=bool(texts),
             monitoring_namespace=monitoring,
+            claim=args.get("journal_claim", name),
             digest=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16],
         )
         job = k8s.batch.v1.Job(
@@ -169,11 +180,12 @@ class ModelRollout(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions.merge(
                 child,
                 pulumi.ResourceOptions(
-                    depends_on=[account, traffic, *let_in, state, config], delete_before_replace=True
+                    depends_on=[account, traffic, *let_in, *state, *config], delete_before_replace=True
                 ),
             ),
         )
-        runs.monitor(name, args, labels, ("metrics",), child)
+        if rollout:
+            runs.monitor(name, args, labels, ("metrics",), child)
 
         self.job = after(job.metadata.name, [job])
         self.journal = pulumi.Output.from_input(controller.journal)
@@ -185,12 +197,13 @@ def _arm(args: RolloutArmArgs) -> Arm:
 
 
 def _checked(where: str, name: str, args: ModelRolloutArgs) -> str:
-    """Name of the rollout, once every argument is found good."""
+    """Name of the rollout, empty without a specification, once every argument is found good."""
     refuse = Refusal(where)
     for argument, value, longest in (
         ("name", name, LONGEST_NAME),
         ("namespace", args["namespace"], 63),
         ("monitoring_namespace", args.get("monitoring_namespace", DEFAULT_MONITORING), 63),
+        ("journal_claim", args.get("journal_claim", name), 63),
     ):
         if not NAME.fullmatch(value) or len(value) > longest:
             refuse(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")
@@ -210,6 +223,10 @@ def _checked(where: str, name: str, args: ModelRolloutArgs) -> str:
     ready = args.get("ready_replicas", 1)
     if ready < 1 or ready != int(ready):
         refuse("ready_replicas", ready, "accepted is a whole number from 1")
+    if "specification" not in args:
+        if texts:
+            refuse("texts", texts, "expected none without a specification: nothing is compared")
+        return ""
     return _specification(refuse, args["specification"], texts)
 
 

@@ -21,6 +21,9 @@ ENDED = (2, 3, 4, 5, 7, 10, 11, 12)
 is a router, a cluster or a Prometheus that does not answer."""
 TRIES = 1000
 """Kubernetes waits up to six minutes between two; a rollout's own deadline ends it before."""
+LINGER_S = 2700
+"""That an ended rollout's metrics stay. An alert on ends lasts 30 minutes before it fires, and one that never sees an
+end takes the controller for silent (components.observability.rules.rollout)."""
 DIGEST = "aicloud.dev/rollout-digest"
 
 
@@ -45,6 +48,7 @@ class Controller:
 
     name: str
     rollout: str
+    """Its name; empty: requests are handed back."""
     labels: dict[str, str]
     image: str
     route_namespace: pulumi.Input[str]
@@ -55,30 +59,39 @@ class Controller:
     control: bool
     texts: bool
     monitoring_namespace: str
+    claim: str
+    """Of the volume with the journals."""
     digest: str
     """Of its files: a Job of others is another Job."""
 
     @property
     def journal(self) -> str:
-        return f"{STATE}/{self.rollout}.jsonl"
+        return f"{STATE}/{self.rollout}.jsonl" if self.rollout else ""
 
     @property
     def words(self) -> list[pulumi.Input[str]]:
         """Of `python -m workloads.rollout`."""
-        return [
-            *("run", "--spec", f"{CONFIG}/{SPECIFICATION_FILE}", "--journal", self.journal),
+        shared: list[pulumi.Input[str]] = [
             *("--route", pulumi.Output.concat(self.route_namespace, "/", self.route)),
             *("--baseline", str(self.baseline), "--candidate", str(self.candidate)),
             *("--ready-replicas", str(self.ready_replicas)),
+        ]
+        if not self.rollout:
+            return ["hand-over", *shared]
+        return [
+            *("run", "--spec", f"{CONFIG}/{SPECIFICATION_FILE}", "--journal", self.journal),
+            *shared,
             *(["--control"] if self.control else []),
             *("--prometheus", prometheus.address(self.monitoring_namespace)),
             *(["--texts", f"{CONFIG}/{TEXTS_FILE}"] if self.texts else []),
-            *("--metrics-port", str(METRICS)),
+            *("--metrics-port", str(METRICS), "--linger-s", str(LINGER_S)),
         ]
 
 
 def job_spec(controller: Controller) -> dict[str, Any]:
     """Spec of the Job, whose pods the "restricted" pod security standard accepts: one pod, until the rollout ends."""
+    metrics = {"name": "metrics", "container_port": METRICS, "protocol": "TCP"}
+    config = [{"name": "config", "config_map": {"name": controller.name}}] if controller.rollout else []
     bounded = {"memory": "512Mi", "ephemeral-storage": "1Gi"}
     return {
         "backoff_limit": TRIES,
@@ -112,21 +125,35 @@ def job_spec(controller: Controller) -> dict[str, Any]:
                         "env": [{"name": "HOME", "value": "/tmp"}],
                         "security_context": container_security(),
                         "resources": {"requests": {"cpu": "100m", **bounded}, "limits": bounded},
-                        "ports": [{"name": "metrics", "container_port": METRICS, "protocol": "TCP"}],
+                        **({"ports": [metrics]} if controller.rollout else {}),
                         "volume_mounts": [
                             {"name": "state", "mount_path": STATE},
-                            {"name": "config", "mount_path": CONFIG, "read_only": True},
+                            *({"name": "config", "mount_path": CONFIG, "read_only": True} for _ in config),
                             {"name": "tmp", "mount_path": "/tmp"},
                         ],
                     }
                 ],
                 "volumes": [
-                    {"name": "state", "persistent_volume_claim": {"claim_name": controller.name}},
-                    {"name": "config", "config_map": {"name": controller.name}},
+                    {"name": "state", "persistent_volume_claim": {"claim_name": controller.claim}},
+                    *config,
                     {"name": "tmp", "empty_dir": {"size_limit": "512Mi"}},
                 ],
             },
         },
+    }
+
+
+def journals(name: str, namespace: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of a PersistentVolumeClaim for the journals of rollouts, one pod's at a time: a few MiB each."""
+    return {
+        # It is bound where the pod comes to be, so nothing waits for that.
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "labels": dict(labels),
+            "annotations": {"pulumi.com/skipAwait": "true"},
+        },
+        "spec": {"access_modes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     }
 
 

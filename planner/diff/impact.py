@@ -45,7 +45,14 @@ SERVING = Rule(
     "warning",
     remediation="Drain the region first, or add the new capacity in one change and take away the old in the next.",
 )
-RULES = (PROTECTED, GUARDED, DATA, ALIAS, SERVING)
+ROLLED_OUT = Rule(
+    "requests-are-handed-back",
+    "No change deletes the servers that a rollout may have given the requests to",
+    "warning",
+    remediation="If it was promoted, give the model that version first and keep `next`: requests are handed back then. "
+    "If it was rolled back, it has none: go on.",
+)
+RULES = (PROTECTED, GUARDED, DATA, ALIAS, SERVING, ROLLED_OUT)
 
 RENAMED = "looks renamed without an alias, to "
 """Begins a note of a deletion that a creation undoes."""
@@ -112,6 +119,7 @@ class Weighed:
 def weigh(old: Plan, new: Plan, changes: Mapping[str, Change], old_of: Mapping[str, str]) -> Weighed:
     """Say of each change what it takes down, of what runs before it."""
     standing = _Standing(Inventory(old))
+    candidates = _candidates(old)
     followers: dict[str, list[str]] = {}
     for urn, change in changes.items():
         for cause in change.causes:
@@ -128,6 +136,8 @@ def weigh(old: Plan, new: Plan, changes: Mapping[str, Change], old_of: Mapping[s
         change = replace(change, impact=impact, data=data)
         weighed.append(change)
         findings += _wrong(change, before, new.by_urn.get(urn))
+        if change.op == "delete":
+            findings += _handed_back(before, candidates)
     return Weighed(weighed, worst_first(findings))
 
 
@@ -337,6 +347,33 @@ def _data(before: Resource) -> str:
     if before.type in _REFUSES_WHILE_FULL and before.inputs.get("forceDestroy") is not True:
         return f"{stored} (the cloud refuses while there are any: forceDestroy is off)"
     return stored
+
+
+def _candidates(plan: Plan) -> dict[tuple[str, str], str]:
+    """Namespace and name of the Services that rollouts give requests to -> the Job that does."""
+    found = {}
+    for job in plan.of_type("kubernetes:batch/v1:Job"):
+        for container in _in(job.inputs, "spec", "template", "spec", "containers") or ():
+            words = _in(container, "args")
+            if _in(container, "command") != ["python", "-m", "workloads.rollout"] or not isinstance(words, list):
+                continue
+            # One that hands requests back leaves the candidate none.
+            if words[:1] == ["run"] and "--candidate" in words[:-1]:
+                namespace, _, service = str(words[words.index("--candidate") + 1]).partition("/")
+                name = service.partition("@")[0].partition(":")[0]
+                found[namespace, name] = job.name
+    return found
+
+
+def _handed_back(before: Resource, candidates: Mapping[tuple[str, str], str]) -> Iterator[Finding]:
+    if before.type != "kubernetes:core/v1:Service":
+        return
+    here = tuple(_in(before.inputs, "metadata", key) for key in ("namespace", "name"))
+    for (namespace, name), job in candidates.items():
+        # A preview doesn't know the namespace of what is in one that the same program makes.
+        if here in ((namespace, name), (UNKNOWN, name)):
+            said = f"would be deleted, and has all requests if the rollout in {job} has promoted it"
+            yield ROLLED_OUT.finding(said, before)
 
 
 def _wrong(change: Change, before: Resource, after: Resource | None) -> Iterator[Finding]:

@@ -170,7 +170,7 @@ FEATURES = [
     ),
     rollout(
         "A rollout outlives the pod and the machine that it runs on",
-        "namespace image",
+        "namespace image journal_claim",
         Offered(
             "a journal on a volume; evictions are no failures, ends are no reason to try again",
             lambda p: (

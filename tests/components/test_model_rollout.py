@@ -169,6 +169,22 @@ def test_another_specification_is_another_job_and_the_same_is_none(plan: Plan) -
     assert template(plan_for(texts=["Another."])) != template(plan)
 
 
+def test_without_a_specification_requests_are_handed_back() -> None:
+    plan = plan_for(specification=None, texts=None)
+    told = parser().parse_args(words(plan))
+    assert (told.command, told.route, told.ready_replicas) == ("hand-over", ("gateway", "main-resnet50"), 2)
+    assert Service.parse(told.baseline).name == "triton-stable"
+    assert Service.parse(told.candidate).name == "triton-canary"
+    (container,) = pod(plan)["containers"]
+    # What was decided before is still there to be read; there is nothing to be told, and nothing to be counted.
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/state", "/tmp"}
+    assert "ports" not in container
+    assert [one.type for one in own(plan) if "PodMonitor" in one.type or one.type == CONFIG] == []
+    for resource in own(plan):
+        if resource.package == "kubernetes":
+            kubernetes_validate.validate(json.loads(json.dumps(resource.inputs)), "1.34", strict=True)
+
+
 def test_whom_it_talks_to_is_named_and_nobody_else(plan: Plan) -> None:
     policies = {one.inputs["metadata"]["name"]: one.inputs for one in own(plan) if one.type == POLICY}
     mine = policies.pop(NAME)["spec"]
@@ -204,6 +220,7 @@ def test_whom_it_talks_to_is_named_and_nobody_else(plan: Plan) -> None:
         ({"specification": '{"name": "a", "strategy": "rolling"}'}, "specification.strategy is 'rolling'"),
         ({"texts": None}, r"texts is \[\]; expected some with the guardrail quality"),
         ({"texts": ["x" * 900_001]}, "accepted are up to 900000"),
+        ({"specification": None}, "expected none without a specification: nothing is compared"),
         ({"ready_replicas": 0}, "ready_replicas is 0; accepted is a whole number from 1"),
         ({"candidate": samples("aws")["ModelRollout"]["baseline"]}, "expected another Service than the baseline's"),
         ({"baseline": {"namespace": "a", "service": "b"}}, "baseline.labels is None; expected with texts"),

@@ -19,6 +19,7 @@ from workloads.rollout.controller import EXITS, Controller
 from workloads.rollout.envoy import EnvoyObserver
 from workloads.rollout.errors import RolloutError, RoutingError, SpecError, on_disk
 from workloads.rollout.gateway import GatewayRoute, Service
+from workloads.rollout.hand_over import hand_over
 from workloads.rollout.kubernetes import Cluster
 from workloads.rollout.metrics import ControllerMetrics
 from workloads.rollout.observe import LocalObserver, Observer
@@ -67,6 +68,15 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--cluster", metavar="URL", help="of the API; default the one that this pod runs in")
     run.add_argument("--texts", type=Path, metavar="FILE", help="JSON Lines of texts that both versions score")
     run.add_argument("--metrics-port", type=int, default=0, help="of the controller's own metrics; 0: none")
+    run.add_argument("--linger-s", type=float, default=0.0, help="to stay after the end, for metrics and for `abort`")
+
+    over = subcommands.add_parser("hand-over", help="once the baseline has the new version, too", epilog=EXIT_CODES)
+    over.add_argument("--route", required=True, type=_route, metavar="NAMESPACE/NAME", help="HTTPRoute of a cluster")
+    over.add_argument("--baseline", required=True, metavar="ARM", help="NAMESPACE/SERVICE[:PORT]: gets all requests")
+    over.add_argument("--candidate", required=True, metavar="ARM", help="likewise: has them")
+    over.add_argument("--ready-replicas", type=_count, default=1, help="of the baseline, before it gets requests")
+    over.add_argument("--pause-s", type=float, default=60.0, help="between two steps (default 60)")
+    over.add_argument("--cluster", metavar="URL", help="of the API; default the one that this pod runs in")
 
     for name, help_ in (
         ("status", "say where a rollout stands"),
@@ -87,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {
         "router": _router,
         "run": _run,
+        "hand-over": _hand_over,
         "status": _status,
         "replay": _replay,
         "abort": _abort,
@@ -153,8 +164,13 @@ def _run(options: argparse.Namespace) -> int:
             requested=request.exists,
             fulfilled=functools.partial(request.unlink, missing_ok=True),
             metrics=metrics,
-        ).run()
+        ).run(options.linger_s)
     return EXITS[state.phase]
+
+
+def _hand_over(options: argparse.Namespace) -> int:
+    hand_over(_gateway(options), ready_replicas=options.ready_replicas, pause_s=options.pause_s)
+    return 0
 
 
 def _local(options: argparse.Namespace) -> tuple[Route, Observer]:
@@ -167,14 +183,19 @@ def _in_cluster(options: argparse.Namespace, rollout: spec.Spec) -> tuple[Route,
     for name in ("baseline", "candidate", "prometheus"):
         if getattr(options, name) is None:
             raise RoutingError(f"--{name}: expected with --route")
-    cluster = Cluster(options.cluster) if options.cluster else Cluster.of_this_pod()
-    services = [Service.parse(options.baseline), Service.parse(options.candidate)]
-    route = GatewayRoute(cluster, *options.route, *services)
+    route = _gateway(options)
     observer: Observer = EnvoyObserver(options.prometheus, route.clusters)
     if options.texts:
+        services = [Service.parse(options.baseline), Service.parse(options.candidate)]
         urls = [f"http://{each.name}.{each.namespace}:{each.port}" for each in services]
         observer = Scored(observer, read_texts(options.texts), rollout.candidate.name, *urls)
     return route, observer
+
+
+def _gateway(options: argparse.Namespace) -> GatewayRoute:
+    cluster = Cluster(options.cluster) if options.cluster else Cluster.of_this_pod()
+    namespace, name = options.route
+    return GatewayRoute(cluster, namespace, name, Service.parse(options.baseline), Service.parse(options.candidate))
 
 
 # ---- what a person asks

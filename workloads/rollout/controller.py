@@ -60,14 +60,20 @@ class Controller:
         self._metrics = metrics or ControllerMetrics(self.spec.name)
         self._clock, self._sleep, self._failpoint, self._out = clock, sleep, failpoint, out
 
-    def run(self) -> State:
-        """Until the rollout is over; its last state. Raises Fenced, NotAllowed, JournalError, RoutingError."""
+    def run(self, linger_s: float = 0.0) -> State:
+        """Until the rollout is over; its last state. Raises Fenced, NotAllowed, JournalError, RoutingError.
+
+        It stays for `linger_s` more: so long its metrics tell the end, and a person can still have it go back.
+        """
         self.take_over()
-        while not self.over:
-            pause = self.spec.look_interval_s if self.look() else min(AGAIN_S, self.spec.look_interval_s)
-            if not self.over:
-                self._pause(pause)
-        return self.memory.state
+        while True:
+            while not self.over:
+                pause = self.spec.look_interval_s if self.look() else min(AGAIN_S, self.spec.look_interval_s)
+                if not self.over:
+                    self._pause(pause)
+            self._pause(linger_s)
+            if self.over:
+                return self.memory.state
 
     @property
     def over(self) -> bool:

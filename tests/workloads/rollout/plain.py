@@ -161,8 +161,10 @@ def control(
     asked: str = "asked",
     rollout: Spec | None = None,
     alone: bool = False,
+    linger_s: float = 0.0,
+    sleeping: Callable[[float], None] = lambda _: None,
 ) -> State:
-    """A controller's life."""
+    """A controller's life. `sleeping` is told the time whenever it sleeps."""
     before = controller.decide
     controller.decide = decides or before
     try:
@@ -179,10 +181,10 @@ def control(
                     requested=(directory / asked).exists,
                     fulfilled=(directory / asked).unlink,
                     clock=time,
-                    sleep=time.sleep,
+                    sleep=lambda seconds: (time.sleep(seconds), sleeping(time()))[0],
                     failpoint=failpoint,
                     out=out,
-                ).run()
+                ).run(linger_s)
     finally:
         controller.decide = before
 

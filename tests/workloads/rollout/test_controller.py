@@ -139,6 +139,32 @@ def test_a_request_to_go_back_is_heard_once(tmp_path: Path) -> None:
     assert control(tmp_path).phase is Phase.ROLLED_BACK
 
 
+def test_it_stays_after_the_end_for_its_metrics_and_for_a_person(tmp_path: Path) -> None:
+    metrics = ControllerMetrics("lm-2")
+    promoted: list[float] = []
+
+    def sleeping(now: float) -> None:
+        labels = {"rollout": "lm-2", "state": "promoted"}
+        if metrics.exported.registry.get_sample_value("rollout_state", labels):
+            promoted.append(now)
+
+    assert control(tmp_path, metrics=metrics, linger_s=60, sleeping=sleeping).phase is Phase.PROMOTED
+    assert promoted[-1] - promoted[0] == pytest.approx(60, abs=1)
+
+    # The next life of one that was killed meanwhile stays as well; asked to go back it does so, and stays again.
+    slept: list[float] = []
+
+    def asks(now: float) -> None:
+        slept.append(now)
+        if len(slept) == 20:
+            (tmp_path / "asked").touch()
+
+    assert control(tmp_path, linger_s=60, sleeping=asks).phase is Phase.ROLLED_BACK
+    # A look later the old version's requests have been seen, and a minute after that it ends.
+    assert slept[-1] - slept[19] == pytest.approx(spec().look_interval_s + 60, abs=1)
+    assert FileRoute(tmp_path).settings[-1] == (0.0, 0.0)
+
+
 @pytest.mark.parametrize("weight", [0.06, 0.3, 1.0])
 def test_weights_that_no_state_allows_are_not_set(weight: float, tmp_path: Path) -> None:
     def wrong(spec: Spec, state: State, seen: Observation) -> Decision:
