@@ -11,7 +11,7 @@ import pulumi_kubernetes as k8s
 from components import InferenceRoute, ModelRollout
 from components.inference import RouteBackendArgs
 from components.inference.rollout_pod import journals
-from components.pipelines.closed_namespace import closed_namespace
+from components.security.closed_namespace import closed_namespace
 from stacks.serving import Model, Rollouts, Serving
 from stacks.settings import Region
 

@@ -87,7 +87,8 @@ class Next(Part):
     size_gib: Annotated[float, Field(gt=0)] | None = None
     """size of the version's files in GiB; absent: the model's"""
     rollout: dict[str, Any] = {}
-    """strategy, steps, guardrails: fields of workloads.rollout.spec, without name and versions"""
+    """strategy, steps, guardrails: fields of workloads.rollout.spec, without versions. Another try of the same version
+    needs another name than the first, which has that of the model and the version"""
     texts: tuple[Text, ...] = ()
     """what both versions score, where quality is a guardrail"""
 

@@ -56,7 +56,7 @@ def _rollouts(serving: Serving, models: Mapping[int, Model]) -> Iterator[Problem
 
 
 def _next(path: str, model: Model, new: Next) -> Iterator[Problem]:
-    own = sorted({"name", "baseline", "candidate"} & set(new.rollout))
+    own = sorted({"baseline", "candidate"} & set(new.rollout))
     if own:
         yield Problem(f"{path}.rollout.{own[0]}", new.rollout[own[0]], "none: the model and its versions say it")
     if new.version == model.version:

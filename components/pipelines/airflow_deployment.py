@@ -12,12 +12,12 @@ from components.ordering import after
 from components.pipelines import airflow_aws, airflow_gcp, airflow_values, database_pod
 from components.pipelines.airflow_parts import Managed
 from components.pipelines.airflow_values import ACCOUNT, API_PORT, STATSD_PORT, TASKS, Airflow
-from components.pipelines.closed_namespace import closed_namespace
 from components.pipelines.database import PostgresDatabase
 from components.pipelines.database_arguments import DatabaseArgs, check_database, check_prefix, request
 from components.pipelines.database_parts import PORT as DATABASE_PORT
 from components.pipelines.mlflow_pod import PORT as TRACKING_PORT
 from components.security import WorkloadIdentity, identity_place
+from components.security.closed_namespace import closed_namespace
 from components.security.traffic import block, namespace, outbound, ports
 
 DEFAULT_PREFIX = "airflow"

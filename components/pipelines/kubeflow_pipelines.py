@@ -11,13 +11,13 @@ from components.inference.own_namespace import disruption_budget
 from components.inference.server_arguments import DEFAULT_MONITORING, NAME, Refusal, check_image
 from components.ordering import after
 from components.pipelines import kubeflow_engine, kubeflow_pods, kubeflow_rights
-from components.pipelines.closed_namespace import closed_namespace
 from components.pipelines.database_arguments import check_prefix
 from components.pipelines.kubeflow_engine import CONTROLLER
 from components.pipelines.kubeflow_pods import AGENT, GRPC, METADATA, METADATA_SERVICE, METRICS, REST, RUNNER, SCHEDULES
 from components.pipelines.kubeflow_pods import SERVER as SERVER_NAME
 from components.pipelines.mlflow_pod import PORT as TRACKING_PORT
 from components.security import WorkloadIdentity, identity_place
+from components.security.closed_namespace import closed_namespace
 from components.security.traffic import api_server, names, namespace, outbound, ports
 
 DEFAULT_PREFIX = "kubeflow"

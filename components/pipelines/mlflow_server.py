@@ -10,12 +10,12 @@ from components.inference.own_namespace import disruption_budget
 from components.inference.server_arguments import DEFAULT_MONITORING, NAME, Refusal, check_image
 from components.ordering import after
 from components.pipelines import mlflow_pod
-from components.pipelines.closed_namespace import closed_namespace
 from components.pipelines.database import PostgresDatabase
 from components.pipelines.database_arguments import DatabaseArgs, check_database, check_prefix, request
 from components.pipelines.database_parts import PORT as DATABASE_PORT
 from components.pipelines.mlflow_pod import PORT, Server
 from components.security import WorkloadIdentity, identity_place
+from components.security.closed_namespace import closed_namespace
 from components.security.traffic import block, namespace, outbound, ports
 
 DEFAULT_PREFIX = "mlflow"
