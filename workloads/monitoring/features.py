@@ -48,7 +48,8 @@ def features(text: str) -> Features:
         return Features(*(0.0 for _ in Features._fields))
     counts = np.bincount(np.frombuffer(seen, np.uint8), minlength=256)
     shares = counts / len(seen)
-    non_ascii, digits, whitespace, capitals, punctuation = (_CLASS @ shares).tolist()
+    # Whole numbers are added up: shares would come to a bit more than 1.
+    non_ascii, digits, whitespace, capitals, punctuation = (_CLASS @ counts / len(seen)).tolist()
     some = shares[counts > 0]
     return Features(
         math.log1p(len(encoded)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.workloads.monitoring.traffic import SHIFTS, request
@@ -13,6 +13,7 @@ from workloads.monitoring.features import DIMENSIONS, MOST_BYTES, embedding, fea
 
 
 @given(st.text())
+@example("¹¹½½½ि𧯟\U000d34bf\U000ebee3")
 def test_all_are_finite_and_shares_are_shares(text: str) -> None:
     found = features(text)
     assert all(math.isfinite(value) for value in found)

@@ -92,9 +92,10 @@ def test_a_node_is_lost_and_comes_back_and_the_gang_goes_on(lost: str, tmp_path:
             for path in tmp_path.glob("2-*"):
                 with suppress(ProcessLookupError):  # ranks whose peer is lost fail
                     os.kill(int(path.name.partition("-")[2]), signal.SIGKILL)
-            wait_for(lambda: worlds(1) == 1)  # who is left does not wait
+            wait_for(lambda: worlds(1) >= 1)  # who is left does not wait
         with alone(_node, port, hosts, script) as back:
-            wait_for(lambda: worlds(2) == 4)
+            # On a busy machine a heartbeat is late now and then, and the gang meets once more.
+            wait_for(lambda: worlds(2) >= 4)
             (tmp_path / "done").touch()
             assert [stays.exit_code(30), back.exit_code(30)] == [0, 0], (stays.said, back.said)
             assert ("is away; waiting" in stays.said) is hosts
