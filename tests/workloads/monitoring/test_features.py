@@ -13,7 +13,7 @@ from workloads.monitoring.features import DIMENSIONS, MOST_BYTES, embedding, fea
 
 
 @given(st.text())
-@example("¹¹½½½ि𧯟\U000d34bf\U000ebee3")
+@example("漢漢öé漢")  # as shares of floats it adds up to a bit more than 1
 def test_all_are_finite_and_shares_are_shares(text: str) -> None:
     found = features(text)
     assert all(math.isfinite(value) for value in found)
