@@ -34,6 +34,8 @@ def observability(
         "secrets": pulumi.Output.secret(secrets),
         "secret_names": sorted(secrets),
     }
+    if (budget := asked.machine_budgets.get(region.region)) is not None:
+        args["machine_budget_usd"] = budget
     on_aws = region.cloud == "aws"
     if asked.long_term is not None:
         args["long_term"] = asked.long_term.model_dump(

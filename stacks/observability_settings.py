@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from stacks import accepted
-from stacks.fields import Part, Positive, Text
+from stacks.fields import Part, Place, Positive, Text
 
 Email = Annotated[str, AfterValidator(accepted.email)]
 Channel = Annotated[str, AfterValidator(accepted.channel)]
@@ -98,6 +98,8 @@ class Observability(Part):
     """who is told of what"""
     runbook_url: Address | None = None
     """where docs/runbooks is shown, such as https://git.example.com/ai-cloud/blob/main/docs/runbooks"""
+    machine_budgets: dict[Place, Annotated[float, Field(gt=0)]] = {}
+    """region -> US dollars that its machines may cost in a month; more for six hours alerts; absent: any"""
     grafana_domain: Annotated[str, AfterValidator(accepted.domain)] | None = None
     """domain of a proxy of your own before Grafana; absent: by kubectl port-forward"""
     oidc: Oidc | None = None

@@ -47,7 +47,7 @@ def problems(parts: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Pr
     yield from environment.storage(parts.get("storage"))
     yield from environment.front_door(parts.get("frontDoor"))
     yield from environment.budget(parts.get("budget"))
-    yield from validation_observability.problems(parts)
+    yield from validation_observability.problems(parts, environment.named, environment.complete)
     yield from validation_route.problems(parts.get("serving"), environment.models)
     readable = environment.complete and environment.every_pool
     regions, pools = list(environment.regions.values()), list(environment.pools.values())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stacks.problems import Problem
+from stacks.problems import Problem, did_you_mean
 
 if TYPE_CHECKING:
     from stacks.observability_settings import Observability
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 KEY, SECRETS = "ai-cloud:observability", "ai-cloud:observabilitySecrets"
 
 
-def problems(parts: Mapping[str, Any]) -> Iterator[Problem]:
-    """Whatever is wrong between the parts that could be read."""
+def problems(parts: Mapping[str, Any], regions: Collection[str], complete: bool) -> Iterator[Problem]:
+    """Whatever is wrong between the parts that could be read; `complete`: whether every region could."""
     asked: Observability | None = parts.get("observability")
     if asked is None:
         return
     yield from _teams(asked)
+    for name, budget in asked.machine_budgets.items():
+        if complete and name not in regions:
+            yield Problem(f'{KEY}.machineBudgets["{name}"]', budget, f"a region: {did_you_mean(name, regions)}")
     if "observabilitySecrets" in parts and parts["observabilitySecrets"] is None:
         return  # those could not be read, and that is told already
     there = parts["observabilitySecrets"].given() if "observabilitySecrets" in parts else {}

@@ -152,6 +152,7 @@ def samples(cloud: str) -> dict[str, dict[str, Any]]:
             "runbook_url": "https://git.example.com/docs/runbooks",
             "serving_namespaces": ["serving"],
             "training_namespaces": ["training"],
+            "machine_budget_usd": 7300.0,
             "grafana_domain": "grafana.example.com",
             "oidc": {
                 "issuer": "https://login.example.com",

@@ -138,6 +138,9 @@ class ObservabilityArgs(TypedDict):
     `tensorflow-.+`."""
     training_namespaces: NotRequired[list[str]]
     """Namespaces that train, likewise; default `training`."""
+    machine_budget_usd: NotRequired[float]
+    """US dollars that the cluster's machines may cost in a month of 730 hours, by OpenCost's prices; more for six hours
+    alerts. Default no alert."""
     grafana_domain: NotRequired[str]
     """Domain by which people reach Grafana through a proxy of their own; default none: by port-forward."""
     oidc: NotRequired[OidcArgs]
@@ -167,6 +170,8 @@ def check(name: str, args: ObservabilityArgs) -> None:
     _between(where, args, "retention_days", 1, 365)
     _between(where, args, "disk_gib", 10, 4096)
     _matches(where, args, "runbook_url", _URL, "an https:// address")
+    if not args.get("machine_budget_usd", 1) > 0:
+        raise ValueError(f"{where}: machine_budget_usd is {args['machine_budget_usd']}; accepted is more than 0")
     if (long_term := args.get("long_term")) is not None:
         if args["cloud"] == "gcp" and "retention_days" in long_term:
             got = long_term["retention_days"]

@@ -192,6 +192,7 @@ class Observability(pulumi.ComponentResource):
             grafana=f"https://{domain}" if domain else "",
             serving_namespaces=self._args.get("serving_namespaces") or usual.serving_namespaces,
             training_namespaces=self._args.get("training_namespaces") or usual.training_namespaces,
+            monthly_budget_usd=self._args.get("machine_budget_usd"),
         )
         for group in rule_groups(scope):
             k8s.apiextensions.CustomResource(

@@ -230,6 +230,14 @@ FEATURES = [
         ),
     ),
     watched(
+        "Machines that cost more than they may are told",
+        "machine_budget_usd",
+        Offered(
+            "a rule of Prometheus, on OpenCost's figures",
+            lambda p: _rules(p, "CostAboveBudget") and _rules(p, "[6h]) > 10"),
+        ),
+    ),
+    watched(
         "Cost by pod",
         "",
         Offered("OpenCost with the catalog's prices", lambda p: "p5.48xlarge" in _prices(p)),

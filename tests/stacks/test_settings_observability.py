@@ -72,3 +72,25 @@ def test_a_team_stands_once_and_has_a_relay() -> None:
     teams = [{"name": "serving"}, {"name": "serving", "email": "a@example.com"}]
     found = problems_of(changed((WATCHED, {"alerting": {"teams": teams}})))
     assert found.keys() == {f"{WATCHED}.alerting.teams[1].name", f"{WATCHED}.alerting.teams[1].email"}
+
+
+def test_machines_have_a_budget_in_regions_that_there_are() -> None:
+    settings = parse(changed((WATCHED, {"machineBudgets": {"aws:us-east-1": 1700}})))
+    assert settings.observability is not None
+    assert settings.observability.machine_budgets == {"aws:us-east-1": 1700}
+    found = problems_of(changed((WATCHED, {"machineBudgets": {"aws:us-east-2": 1700}})))
+    assert "expected a region: one of aws:us-east-1" in found[f'{WATCHED}.machineBudgets["aws:us-east-2"]']
+    assert problems_of(changed((WATCHED, {"machineBudgets": {"aws:us-east-1": 0}})))
+
+
+def test_every_cluster_of_the_environments_has_a_budget(simulated_plan: Any) -> None:
+    for name in ("dev", "staging", "prod"):
+        rules = [
+            rule
+            for one in simulated_plan(name).of_type("kubernetes:monitoring.coreos.com/v1:PrometheusRule")
+            for group in one.inputs["spec"]["groups"]
+            for rule in group["rules"]
+            if rule.get("alert") == "CostAboveBudget"
+        ]
+        regions = {one.inputs["region"] for one in simulated_plan(name).of_type("aicloud:index:Observability")}
+        assert len(rules) == len(regions), name
