@@ -28,6 +28,14 @@ LONGEST_NAME = 57
 """Of a Job whose pods have five characters and a dash more."""
 MOST_TEXTS_BYTES = 900_000
 """A ConfigMap holds a MiB, of which some is the specification's."""
+STRATEGIES = ("canary", "blue-green", "ab", "shadow")
+"""Of workloads.rollout.spec, but for `rolling`, which needs the right to change replicas."""
+GUARDRAILS = ("errors", "p50_latency", "p99_latency", "quality")
+FIELDS = (
+    *("name", "baseline", "candidate", "strategy", "guardrails", "steps", "mirror_percent", "objective", "replicas"),
+    *("harm_budget_requests", "look_interval_s", "deadline_s", "on_inconclusive", "sample_ratio_alpha"),
+)
+"""Of a specification; tests hold all three to the controller's own."""
 _ROLLOUT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 
 
@@ -235,7 +243,7 @@ def _place(arm: RolloutArmArgs) -> tuple[str, str]:
 
 
 def _specification(refuse: Refusal, text: str, texts: list[str]) -> str:
-    """Name of the rollout. What else it says is the controller's to judge: `python -m workloads.rollout validate`."""
+    """Name of the rollout, once all names are right. Values are the controller's to judge (`validate`)."""
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
@@ -245,10 +253,15 @@ def _specification(refuse: Refusal, text: str, texts: list[str]) -> str:
     rollout = found.get("name")
     if not isinstance(rollout, str) or not _ROLLOUT.fullmatch(rollout):
         refuse("specification.name", rollout, "its journal is called so: accepted are up to 63 of a-z, 0-9, . and -")
-    if found.get("strategy") == "rolling":
-        refuse("specification.strategy", "rolling", "it changes replicas, which the route's account has no right to")
-    quality = "quality" in (found.get("guardrails") or {})
-    if quality and not texts:
+    for field in found:
+        refuse.one_of("specification", field, FIELDS)
+    refuse.one_of("specification.strategy", found.get("strategy"), STRATEGIES)
+    guardrails = found.get("guardrails")
+    if not isinstance(guardrails, dict) or not guardrails:
+        refuse("specification.guardrails", guardrails, f"expected some of {', '.join(GUARDRAILS)}")
+    for guardrail in guardrails:
+        refuse.one_of("specification.guardrails", guardrail, GUARDRAILS)
+    if "quality" in guardrails and not texts:
         refuse("texts", texts, "expected some with the guardrail quality: Envoy's copies of requests have no answers")
     size = sum(len(json.dumps(one).encode()) + 1 for one in texts)
     if size > MOST_TEXTS_BYTES:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import kubernetes_validate
 import pulumi
@@ -13,6 +14,7 @@ import pulumi_kubernetes as k8s
 import pytest
 
 from components.inference import InferenceRoute, ModelRollout
+from components.inference.model_rollout import FIELDS, GUARDRAILS, STRATEGIES
 from components.inference.rollout_pod import ENDED
 from planner.engine import PreviewFailed
 from planner.inventory.objects import selects
@@ -159,6 +161,12 @@ def test_the_job_tries_again_what_another_try_may_mend_and_nothing_else(plan: Pl
     assert pod(plan)["restartPolicy"] == "Never"
 
 
+def test_names_are_those_of_the_controller() -> None:
+    assert set(FIELDS) == {field.name for field in dataclasses.fields(spec.Spec)}
+    assert {*STRATEGIES, "rolling"} == set(get_args(spec.Strategy))
+    assert GUARDRAILS == spec.GUARDRAILS
+
+
 def test_another_specification_is_another_job_and_the_same_is_none(plan: Plan) -> None:
     def template(plan: Plan) -> Any:
         return plan.one(JOB).inputs["spec"]["template"]
@@ -218,6 +226,13 @@ def test_whom_it_talks_to_is_named_and_nobody_else(plan: Plan) -> None:
         ({"specification": "[]"}, r"specification is '\[\]'; expected an object"),
         ({"specification": '{"name": "../4"}'}, "specification.name is '../4'; its journal is called so"),
         ({"specification": '{"name": "a", "strategy": "rolling"}'}, "specification.strategy is 'rolling'"),
+        ({"specification": '{"name": "a", "strategy": "canry"}'}, "is 'canry'; accepted are 'canary', 'blue-green'"),
+        ({"specification": '{"name": "a", "stategy": "ab"}'}, "specification is 'stategy'; accepted are 'name', 'base"),
+        ({"specification": '{"name": "a", "strategy": "ab"}'}, "guardrails is None; expected some of errors, p50_lat"),
+        (
+            {"specification": '{"name": "a", "strategy": "ab", "guardrails": {"p90": {}}}'},
+            "guardrails is 'p90'; accepted are 'errors', 'p50_latency'",
+        ),
         ({"texts": None}, r"texts is \[\]; expected some with the guardrail quality"),
         ({"texts": ["x" * 900_001]}, "accepted are up to 900000"),
         ({"specification": None}, "expected none without a specification: nothing is compared"),
