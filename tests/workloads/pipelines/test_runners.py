@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from workloads.pipelines.definition import BEGIN, GATE, RETRAIN
 from workloads.pipelines.errors import REJECTED, ArgumentError
 from workloads.pipelines.parameters import Parameters
 from workloads.pipelines.run import Run
-from workloads.pipelines.runners import airflow, kubeflow, local, sagemaker
+from workloads.pipelines.runners import airflow, local, sagemaker
 from workloads.pipelines.runners.settings import Settings
 from workloads.pipelines.status import REGISTERED, status
 from workloads.pipelines.steps.sign import KEY
@@ -286,16 +287,31 @@ def made_by(root: Path, name: str) -> dict[str, str]:
     return found.digests(run)
 
 
+RUN_LOCALLY = """
+import pickle
+import sys
+from pathlib import Path
+from workloads.pipelines.runners import kubeflow
+
+kubeflow.run_locally(pickle.loads(Path(sys.argv[1]).read_bytes()), "one", Path(sys.argv[2]))
+"""
+
+
 @pytest.mark.slow
 def test_kubeflows_local_runner_gives_the_artifacts_of_ours(place, tmp_path):
-    monkey = pytest.MonkeyPatch()
-    monkey.setenv("PYTHONPATH", str(ROOT))
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    try:
-        local.run(str(ours / "one"), small.parameters(place.corpus, ours))
-        kubeflow.run_locally(settings_of(place, theirs), "one", tmp_path / "kfp")
-    finally:
-        monkey.undo()
+    local.run(str(ours / "one"), small.parameters(place.corpus, ours))
+    (tmp_path / "settings").write_bytes(pickle.dumps(settings_of(place, theirs)))
+    # In a process of its own, as above.
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_LOCALLY, str(tmp_path / "settings"), str(tmp_path / "kfp")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     found = made_by(theirs, "one")
     assert found == made_by(ours, "one")
     assert len(found) == 12
