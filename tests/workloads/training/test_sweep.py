@@ -250,7 +250,10 @@ def test_two_workers_share_a_journal_and_one_goes_on_with_what_the_other_was_kil
     assert began(tmp_path, 0)[1].startswith("continues after step ")
     for number in range(4):
         assert steps(tmp_path, number) == list(range(1, 49))
-        assert sorted(found[number].intermediate_values) == list(range(6, 49, 6))
+        # What a run evaluates after its worker is gone, and before it saves and ends, is told to nobody.
+        untold = range(9, int(began(tmp_path, 0)[1].split()[-1]) + 1) if number == 0 else ()
+        missing = set(range(6, 49, 6)) - set(found[number].intermediate_values)
+        assert missing <= set(untold), (number, sorted(found[number].intermediate_values))
 
 
 @pytest.mark.slow
