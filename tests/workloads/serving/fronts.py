@@ -13,10 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from tests.support import ROOT
-from tests.workloads.serving.test_language_model import LONG, SLOTS, running, until, value
+from tests.workloads.serving.test_language_model import LONG, SLOTS, leaving_ends
 from workloads.serving.triton import Triton
 
 # Two inputs and an output of bytes; what to do is in the words.
@@ -112,33 +110,18 @@ def front(command: str, triton: str, *models: str, options: tuple[str, ...] = ()
         made.process.communicate()
 
 
-def cancelled(triton: Triton) -> float:
-    """Answers of the language model that ended since nobody waited for them."""
-    try:
-        return value(triton, "aicloud_language_model_answers_total", model="lm", reason="cancelled")
-    except KeyError:  # none yet
-        return 0.0
-
-
 def leaving_ends_what_was_asked(front: Front, triton: Triton, model: str) -> None:
-    """A client asks for twice as many answers as there are slots, and leaves: those under way end, and no others begin.
-
-    On a busy machine it may leave before any has begun, or when all are done: it tries again, with another patience.
-    """
+    """A client asks for twice as many answers as there are slots, and leaves: those under way end, no others begin."""
     body = json.dumps({"instances": ["x"] * 2 * SLOTS, "parameters": {"max_tokens": LONG, "temperature": 0}})
     head = f"POST /v1/models/{model}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     host, _, port = front.http.rpartition(":")
-    for patience_s in (0.2, 0.4, 0.8, 0.1, 1.6):
-        before = cancelled(triton)
+
+    def leave(patience_s: float) -> None:
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall((head + body).encode())
             time.sleep(patience_s)
-        with contextlib.suppress(AssertionError):
-            until(lambda before=before: cancelled(triton) - before >= SLOTS, 4.0)  # type: ignore[misc]
-            break
-    else:
-        pytest.fail(f"never ended {SLOTS} answers that nobody waits for")
-    until(lambda: running(triton) == 0)
+
+    leaving_ends(triton, SLOTS, leave)
 
 
 class Relay:

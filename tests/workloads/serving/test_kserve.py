@@ -23,7 +23,6 @@ from tests.workloads.serving.fronts import (
     PAIR_CONFIG,
     Front,
     Relay,
-    cancelled,
     front,
     leaving_ends_what_was_asked,
 )
@@ -33,9 +32,9 @@ from tests.workloads.serving.test_language_model import (
     STREAMED,
     ask,
     bytes_input,
+    leaving_ends,
     sampling,
     text_of,
-    until,
 )
 from workloads.serving.client import Client, Refused
 from workloads.serving.triton import Triton
@@ -273,11 +272,14 @@ def test_text_in_parts(serving: Front, triton: Triton, language_model: str) -> N
 
 
 def test_leaving_a_text_ends_it(serving: Front, triton: Triton, language_model: str) -> None:
-    before = cancelled(triton)
     body = {"text_input": "x", "stream": True, "parameters": {"max_tokens": LONG, "temperature": 0}}
-    with httpx.stream("POST", f"http://{serving.http}/v2/models/{language_model}/generate_stream", json=body) as answer:
-        next(answer.iter_lines())
-    until(lambda: cancelled(triton) - before == 1)
+    url = f"http://{serving.http}/v2/models/{language_model}/generate_stream"
+
+    def leave(_: float) -> None:
+        with httpx.stream("POST", url, json=body) as answer:
+            next(answer.iter_lines())
+
+    leaving_ends(triton, 1, leave)
 
 
 def _binary(header: Any, *parts: bytes) -> tuple[bytes, dict[str, str]]:
