@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
-from math import ceil
+from math import ceil, floor
 from typing import Any
 
 from planner.diagram import routes, text
@@ -26,6 +26,8 @@ MARGIN, GAP, CHANNEL = 22, 14, 30
 MARK = 9
 NARROW = 24
 """No column of text is narrower."""
+NOISE = 1e-3
+"""Of edges in pixels. Sums of 32-bit floats up to 4,096 are off by less than half of that."""
 MIN_CONTENT = 3
 """taffy asks how narrow a text can be (`stretchable.style.geometry.length.Scale`)."""
 
@@ -377,5 +379,10 @@ def _rect(item: _Item, left: float, top: float) -> Rect:
 def _on_pixels(rect: Rect) -> Rect:
     """Its edges rounded, so that what touches still touches and nothing sticks out; taffy rounds places within their
     parent, and these add up to a pixel too much."""
-    left, top = round(rect.x), round(rect.y)
-    return Rect(left, top, round(rect.x + rect.width) - left, round(rect.y + rect.height) - top)
+    left, top = _pixel(rect.x), _pixel(rect.y)
+    return Rect(left, top, _pixel(rect.x + rect.width) - left, _pixel(rect.y + rect.height) - top)
+
+
+def _pixel(edge: float) -> int:
+    """Just below a half it is rounded up: taffy reckons in 32 bits, and halves come as a bit more and as a bit less."""
+    return floor(edge + 0.5 + NOISE)
