@@ -218,6 +218,35 @@ def test_work_ends_when_its_client_leaves_and_not_before() -> None:
     assert ended == ["cancelled", "answered"]
 
 
+def test_parts_that_are_there_already_end_when_the_client_leaves() -> None:
+    written: list[int] = []
+
+    async def test() -> None:
+        gone, asked = asyncio.Event(), [part(b"")]
+
+        async def parts(_: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for number in range(1000):
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+                written.append(number)
+
+        async def receive() -> Message:
+            if asked:
+                return asked.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(_: Message) -> None:
+            if len(written) == 3:
+                gone.set()
+
+        await Guard(parts, 10, body_s=0.2)({"type": "http", "headers": []}, receive, send)
+
+    asyncio.run(test())
+    assert len(written) < 20
+
+
 def test_answers_are_not_held_back() -> None:
     """Without it each takes 40 ms longer: its second packet waits until the first has been confirmed."""
     with bound("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):

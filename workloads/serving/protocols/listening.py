@@ -78,8 +78,12 @@ class Guard:
 
         async def watched(message: MutableMapping[str, Any]) -> None:
             await send(message)
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                sent.set()
+            if message["type"] == "http.response.body":
+                if message.get("more_body"):
+                    # Parts that are there already would all be written before anybody hears that the client has left.
+                    await asyncio.sleep(0)
+                else:
+                    sent.set()
 
         work = asyncio.ensure_future(self._app(scope, replay, watched))
         left = asyncio.ensure_future(_left(receive))
