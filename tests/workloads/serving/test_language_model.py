@@ -344,7 +344,7 @@ def test_what_waits_is_in_the_servers_queue_and_one_too_many_is_refused(triton: 
         answers = list(pool.map(lambda _: ask(triton, language_model, "x", max_tokens=60, seed=1), range(many)))
     served = [parts for status, parts in answers if status == 200]
     refused = [(status, parts) for status, parts in answers if status != 200]
-    # All come at once: those that wait fill the queue before the first of them has begun, so no more than these are sure.
+    # All come at once, and may fill the queue before the first of them has begun: no more than these are sure.
     assert len(served) >= WAITING
     assert len({text_of(parts) for parts in served}) == 1
     assert refused
