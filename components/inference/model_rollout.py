@@ -19,7 +19,7 @@ from components.inference.rollout_pod import (
     job_spec,
     journals,
 )
-from components.inference.server_arguments import DEFAULT_MONITORING, NAME, Refusal, check_image
+from components.inference.server_arguments import DEFAULT_MONITORING, Refusal, check_image
 from components.inference.traffic import HTTP
 from components.ordering import after
 from components.training import runs
@@ -213,15 +213,13 @@ def _checked(where: str, name: str, args: ModelRolloutArgs) -> str:
         ("monitoring_namespace", args.get("monitoring_namespace", DEFAULT_MONITORING), 63),
         ("journal_claim", args.get("journal_claim", name), 63),
     ):
-        if not NAME.fullmatch(value) or len(value) > longest:
-            refuse(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")
+        refuse.unless_named(argument, value, longest)
     check_image(refuse, "image", args["image"])
     texts = args.get("texts", [])
     for arm in ("baseline", "candidate"):
         given: Any = args[arm]
         for key in ("namespace", "service"):
-            if not NAME.fullmatch(given[key]) or len(given[key]) > 63:
-                refuse(f"{arm}.{key}", given[key], "a Kubernetes name has up to 63 lower-case letters, digits, dashes")
+            refuse.unless_named(f"{arm}.{key}", given[key])
         if not 1 <= given.get("port", HTTP) <= 65535:
             refuse(f"{arm}.port", given["port"], "accepted is 1 to 65535")
         if texts and not given.get("labels"):

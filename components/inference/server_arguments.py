@@ -38,6 +38,11 @@ class Refusal:
         if value not in choices:
             self(argument, value, f"accepted are {', '.join(map(repr, choices))}")
 
+    def unless_named(self, argument: str, value: str, longest: int = 63) -> None:
+        """Refuse what is no name of a Kubernetes object."""
+        if not NAME.fullmatch(value) or len(value) > longest:
+            self(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")
+
     def numbers_above_zero(self, args: Mapping[str, Any], *names: str) -> None:
         """Refuse zero, what is below it and what is infinite, of arguments that are given."""
         for name in names:
@@ -55,9 +60,7 @@ def check_server(refuse: Refusal, name: str, args: Mapping[str, Any], longest_na
         ("service", args.get("service", name)),
         ("monitoring_namespace", args.get("monitoring_namespace", DEFAULT_MONITORING)),
     ):
-        longest = longest_name if argument == "name" else 63
-        if not NAME.fullmatch(value) or len(value) > longest:
-            refuse(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")
+        refuse.unless_named(argument, value, longest_name if argument == "name" else 63)
     prefix = args.get("repository_prefix", DEFAULT_PREFIX)
     if not _PREFIX.fullmatch(prefix):
         refuse("repository_prefix", prefix, "accepted is a path such as 'models' or 'team/models'")

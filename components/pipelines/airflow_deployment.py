@@ -281,7 +281,6 @@ def _check(name: str, args: AirflowDeploymentArgs) -> None:
         if given.get(argument) is None:
             refuse(argument, None, "Airflow in the cluster needs one")
     for argument in ("namespace", "tracking_namespace", "monitoring_namespace"):
-        if not NAME.fullmatch(given.get(argument, "airflow")):
-            refuse(argument, given[argument], "a Kubernetes name has up to 63 lower-case letters, digits and dashes")
+        refuse.unless_named(argument, given.get(argument, "airflow"))
     check_image(refuse, "image", args["image"])
     refuse.numbers_above_zero(args, "replicas")

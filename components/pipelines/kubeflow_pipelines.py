@@ -8,7 +8,7 @@ import pulumi_kubernetes as k8s
 from components import arguments
 from components.cluster import charts
 from components.inference.own_namespace import disruption_budget
-from components.inference.server_arguments import DEFAULT_MONITORING, NAME, Refusal, check_image
+from components.inference.server_arguments import DEFAULT_MONITORING, Refusal, check_image
 from components.ordering import after
 from components.pipelines import kubeflow_engine, kubeflow_pods, kubeflow_rights
 from components.pipelines.database_arguments import check_prefix
@@ -367,8 +367,7 @@ def _check(name: str, args: KubeflowPipelinesArgs) -> None:
     ]
     # A role of IAM is called after it.
     for argument, value, longest in (("name", name, LONGEST_NAME), *((*one, 63) for one in named)):
-        if not NAME.fullmatch(value) or len(value) > longest:
-            refuse(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")
+        refuse.unless_named(argument, value, longest)
     for part, image in (args.get("images") or {}).items():
         refuse.one_of("images", part, kubeflow_pods.IMAGES)
         check_image(refuse, f"images.{part}", image)

@@ -7,7 +7,7 @@ import pulumi_kubernetes as k8s
 
 from components import arguments
 from components.inference.own_namespace import disruption_budget
-from components.inference.server_arguments import DEFAULT_MONITORING, NAME, Refusal, check_image
+from components.inference.server_arguments import DEFAULT_MONITORING, Refusal, check_image
 from components.ordering import after
 from components.pipelines import mlflow_pod
 from components.pipelines.database import PostgresDatabase
@@ -241,8 +241,7 @@ def _check(name: str, args: MlflowServerArgs) -> None:
     ]
     # A role of IAM is called after it, with 22 characters more.
     for argument, value, longest in (("name", name, 42), *((*one, 63) for one in named)):
-        if not NAME.fullmatch(value) or len(value) > longest:
-            refuse(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")
+        refuse.unless_named(argument, value, longest)
     check_image(refuse, "image", args["image"])
     check_prefix(refuse, "artifact_prefix", args.get("artifact_prefix", DEFAULT_PREFIX))
     refuse.numbers_above_zero(args, "replicas", "workers", "cpu", "memory_gib")

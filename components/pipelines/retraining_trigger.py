@@ -319,8 +319,7 @@ def _check(where: str, name: str, args: RetrainingTriggerArgs) -> dict[str, str]
     refuse.one_of("cloud", args["cloud"], ("aws", "gcp"))
     # A role of IAM is called after it, with 26 characters more.
     for argument, value, longest in (("name", name, LONGEST_NAME), ("namespace", args["namespace"], 63)):
-        if not NAME.fullmatch(value) or len(value) > longest:
-            refuse(argument, value, f"a Kubernetes name has up to {longest} lower-case letters, digits and dashes")
+        refuse.unless_named(argument, value, longest)
     if not NAME.fullmatch(args["model"]):
         refuse("model", args["model"], "accepted are lower-case letters, digits and dashes")
     for argument in ("image", "pipeline_image"):
