@@ -95,6 +95,7 @@ class RegionalInference:
                 "warm_machines": serving.warm_machines.get(self._region.region, 0),
                 **({"prepull_images": list(serving.prepull_images)} if serving.prepull_images is not None else {}),
                 **({"weights_claim": claim_name("warm")} if serving.weights_from_warm_tier else {}),
+                **({"cold_start_objective_s": objective} if (objective := serving.cold_start_objective_s) else {}),
             },
             self._in_cluster(*([self._queue] if self._queue else ())),
         )
@@ -129,12 +130,10 @@ class RegionalInference:
         models = [model.as_next() for model in self._rolled_out(settings)]
         if not models:
             return None
-        servers = self._servers(models, models)
-        # Nobody waits for a version that has no requests; nothing stands by for it either.
-        servers.pop("cold_start_objective_s", None)
         return TritonInference(
             f"{self._name}-next",
-            {**servers, "namespace": next_namespace(settings.serving)},
+            # Nobody waits for a version without requests: nothing stands by for it, and no cold start is too long.
+            {**self._servers(models, models), "namespace": next_namespace(settings.serving)},
             self._in_cluster(*([self._queue] if self._queue else ())),
         )
 
@@ -316,13 +315,12 @@ def _model(model: Model) -> dict[str, Any]:
 
 
 def _cold_start(serving: Serving) -> dict[str, Any]:
-    """What was measured, and the objective, without what isn't given."""
+    """What was measured, without what isn't given."""
     measured = serving.cold_start
     given = {
         "load_bandwidth_gib_s": measured.load_gib_s,
         "claim_bandwidth_gib_s": measured.claim_gib_s,
         "device_bandwidth_gib_s": measured.device_gib_s,
-        "cold_start_objective_s": serving.cold_start_objective_s,
         "cold_start": measured.model_dump(include={"node_s", "image_s", "server_s"}, exclude_none=True) or None,
     }
     return {key: value for key, value in given.items() if value is not None}

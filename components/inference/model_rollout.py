@@ -146,20 +146,17 @@ class ModelRollout(pulumi.ComponentResource):
             )
             for arm in (arms if texts else [])
         ]
-        state = [
-            k8s.core.v1.PersistentVolumeClaim(
-                f"{name}-journal", **journals(name, args["namespace"], labels), opts=child
-            )
-            for _ in range("journal_claim" not in args)
-        ]
+        made: list[pulumi.Resource] = [account, traffic, *let_in]
+        if "journal_claim" not in args:
+            claim = journals(name, args["namespace"], labels)
+            made.append(k8s.core.v1.PersistentVolumeClaim(f"{name}-journal", **claim, opts=child))
         files = {
             **({SPECIFICATION_FILE: args["specification"]} if rollout else {}),
             **({TEXTS_FILE: "".join(f"{json.dumps(text)}\n" for text in texts)} if texts else {}),
         }
-        config = [
-            k8s.core.v1.ConfigMap(f"{name}-config", metadata={**placed, "name": name}, data=files, opts=child)
-            for _ in range(bool(rollout))
-        ]
+        if rollout:
+            metadata = {**placed, "name": name}
+            made.append(k8s.core.v1.ConfigMap(f"{name}-config", metadata=metadata, data=files, opts=child))
         controller = Controller(
             name=name,
             rollout=rollout,
@@ -187,9 +184,7 @@ class ModelRollout(pulumi.ComponentResource):
             spec=job_spec(controller),
             opts=pulumi.ResourceOptions.merge(
                 child,
-                pulumi.ResourceOptions(
-                    depends_on=[account, traffic, *let_in, *state, *config], delete_before_replace=True
-                ),
+                pulumi.ResourceOptions(depends_on=made, delete_before_replace=True),
             ),
         )
         if rollout:

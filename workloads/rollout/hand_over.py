@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from workloads.rollout.controller import AGAIN_S
 from workloads.rollout.errors import ShellFailed
 from workloads.rollout.routing import Fence
 from workloads.rollout.shells import Route, Setting
 
 FIRST = 0.1
 """Share of the requests that a server without any is given first: it may have scaled down to its fewest replicas."""
-AGAIN_S = 2.0
 
 
 def hand_over(
